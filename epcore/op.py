@@ -1,0 +1,42 @@
+"""The operator record. One operator is four plain functions in one file of `epcore/ops`, gathered in an `Op`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Exact work of one operator call, in integers.
+
+    macs: multiply-accumulates of products and convolutions, forward.
+    elementwise: kind -> number of elements an elementwise step touches, forward. What one element of a kind is worth in
+        FLOPs is the business of a counting convention (`epcore.audit.conventions`).
+    backward_macs, backward_elementwise: the same for the backward pass with every gradient wanted.
+    """
+
+    macs: int = 0
+    elementwise: Mapping[str, int] = field(default_factory=dict)
+    backward_macs: int = 0
+    backward_elementwise: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator.
+
+    forward(*arrays, **attributes) -> (y, saved): `saved` is what backward needs and nothing that is cheap to recompute.
+    backward(dy, saved, **attributes) -> one gradient, or None, for every array forward took.
+    output_shape(*shapes, **attributes) -> shape; raises ValueError where the shapes do not fit.
+    cost(*shapes, **attributes) -> Cost.
+    selective: backward takes `needs`, a tuple of booleans, and leaves out gradients nobody wants.
+    """
+
+    name: str
+    forward: Callable[..., tuple[Any, tuple[Any, ...]]]
+    backward: Callable[..., tuple[Any, ...]]
+    output_shape: Callable[..., tuple[int, ...]]
+    cost: Callable[..., Cost]
+    selective: bool = False

@@ -1,0 +1,106 @@
+"""Transposed 2-D convolution, Keras SAME: the output is exactly `stride` times the input (the three 4x4 upscalings).
+
+Every input pixel adds its value times the kernel to the output, shifted by the crop p = (k - s) // 2:
+
+    y[n, i*s + u - p, j*s + v - p, o] += sum_c x[n,i,j,c] * w[u,v,o,c]          then + b[o]
+
+What falls outside the output is dropped, and nothing comes in from outside the input: at the border the bilinear
+kernel therefore fades to zero, unlike an edge-replicating resize.
+
+Derivative: dx[n,i,j,c] = sum_{u,v,o} dy[n, i*s+u-p, j*s+v-p, o] * w[u,v,o,c]
+            dw[u,v,o,c] = sum_{n,i,j} dy[n, i*s+u-p, j*s+v-p, o] * x[n,i,j,c]           db[o] = sum_{n,i,j} dy[n,i,j,o]
+
+`bilinear_kernel` is the initialiser of the paper's upscaling layers; the released kernels still equal it.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from epcore.backend import Array, array_module
+from epcore.op import Cost, Op
+from epcore.shapes import Shape, transposed_crop
+
+
+def bilinear_kernel(channels: int, size: int = 4) -> np.ndarray:
+    """(size, size, C, C) float64: bilinear interpolation on the diagonal, zero between different channels."""
+    center = (size - 1) / 2
+    step = 1 / ((size + 1) // 2)
+    line = 1 - np.abs(np.arange(size) - center) * step
+    return np.outer(line, line)[:, :, None, None] * np.eye(channels)
+
+
+def forward(x: Array, w: Array, b: Array | None = None, *, stride: int = 2) -> tuple[Array, tuple[Array, Array, bool]]:
+    """x (N,H,W,Cin), w (kh,kw,Cout,Cin), b (Cout,) or None -> y (N, H*s, W*s, Cout).
+
+    Raises ValueError where the shapes do not fit.
+    """
+    xp = array_module(x, w, b)
+    N, OH, OW, O = output_shape(x.shape, w.shape, None if b is None else b.shape, stride=stride)
+    full = xp.zeros(_full_shape(x.shape, w.shape, stride), x.dtype)
+    for u in range(w.shape[0]):
+        for v in range(w.shape[1]):
+            rows, columns = _tap(u, v, x.shape, stride)
+            full[:, rows, columns] += x @ w[u, v].T
+    p, q = transposed_crop(w.shape[0], stride), transposed_crop(w.shape[1], stride)
+    y = xp.ascontiguousarray(full[:, p : p + OH, q : q + OW])
+    if b is not None:
+        y += b
+    return y, (x, w, b is not None)
+
+
+def backward(
+    dy: Array, saved: tuple[Array, Array, bool], *, stride: int = 2, needs: tuple[bool, ...] | None = None
+) -> tuple[Array | None, Array | None, Array | None]:
+    """dy as y -> (dx, dw, db)."""
+    x, w, has_bias = saved
+    xp = array_module(dy, x, w)
+    need_x, need_w, need_b = needs or (True, True, True)
+    p, q = transposed_crop(w.shape[0], stride), transposed_crop(w.shape[1], stride)
+    full = xp.zeros(_full_shape(x.shape, w.shape, stride), dy.dtype)
+    full[:, p : p + dy.shape[1], q : q + dy.shape[2]] = dy
+    dx = xp.zeros_like(x) if need_x else None
+    dw = xp.zeros_like(w) if need_w else None
+    for u in range(w.shape[0]):
+        for v in range(w.shape[1]):
+            tap = full[(slice(None), *_tap(u, v, x.shape, stride))]  # (N,H,W,Cout)
+            if dx is not None:
+                dx += tap @ w[u, v]
+            if dw is not None:
+                dw[u, v] = tap.reshape(-1, w.shape[2]).T @ x.reshape(-1, x.shape[3])
+    return dx, dw, dy.sum(axis=(0, 1, 2)) if has_bias and need_b else None
+
+
+def _full_shape(x: Shape, w: Shape, stride: int) -> Shape:
+    """The uncropped output; at least large enough for the crop where the kernel is smaller than the stride."""
+    return (
+        x[0],
+        max((x[1] - 1) * stride + w[0], x[1] * stride),
+        max((x[2] - 1) * stride + w[1], x[2] * stride),
+        w[2],
+    )
+
+
+def _tap(u: int, v: int, x: Shape, stride: int) -> tuple[slice, slice]:
+    """Where kernel tap (u,v) of every input pixel lands in the uncropped output."""
+    return slice(u, u + (x[1] - 1) * stride + 1, stride), slice(v, v + (x[2] - 1) * stride + 1, stride)
+
+
+def output_shape(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 2) -> Shape:
+    if len(x) != 4 or len(w) != 4 or x[3] != w[3]:
+        raise ValueError(f"conv_transpose2d: x {x} and w {w} do not fit: expected x (N,H,W,Cin) and w (kh,kw,Cout,Cin)")
+    if b is not None and b != (w[2],):
+        raise ValueError(f"conv_transpose2d: b has shape {b}, expected ({w[2]},)")
+    return x[0], x[1] * stride, x[2] * stride, w[2]
+
+
+def cost(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 2) -> Cost:
+    """Counted on the input grid: every input pixel meets every kernel entry once."""
+    macs = prod(x) * w[0] * w[1] * w[2]
+    bias = {"bias": prod(output_shape(x, w, b, stride=stride))} if b is not None else {}
+    return Cost(macs, bias, 2 * macs, bias)
+
+
+OP = Op("conv_transpose2d", forward, backward, output_shape, cost, selective=True)

@@ -1,0 +1,63 @@
+"""Squared error between predicted and target maps, the paper's training loss (Section 4.1).
+
+    sum:   y = sum mask * (prediction - target)^2               dprediction = 2 * mask * (prediction - target) * dy
+    mean:  the same divided by the number of elements of `prediction`, masked ones included, so that the loss of one
+           keypoint does not depend on how many others are annotated
+
+Target and mask are data: they have no gradient. Saved: prediction, target, mask, held by others anyway.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from epcore.backend import Array, array_module
+from epcore.op import Cost, Op
+from epcore.shapes import Shape
+
+
+def forward(
+    prediction: Array, target: Array, mask: Array | None = None, *, reduction: str = "mean"
+) -> tuple[Array, tuple[Array, Array, Array | None]]:
+    """prediction and target of the same shape, mask broadcastable to it -> a 0-d array.
+
+    Raises ValueError where the shapes do not fit or the reduction is neither "mean" nor "sum".
+    """
+    xp = array_module(prediction, target, mask)
+    output_shape(prediction.shape, target.shape, None if mask is None else mask.shape, reduction=reduction)
+    squared = xp.square(prediction - target)
+    if mask is not None:
+        squared = squared * mask
+    total = squared.sum(dtype=xp.float64)  # summed in double: 10^7 small float32 terms
+    loss = total / prediction.size if reduction == "mean" else total
+    return xp.asarray(loss, prediction.dtype), (prediction, target, mask)
+
+
+def backward(
+    dy: Array, saved: tuple[Array, Array, Array | None], *, reduction: str = "mean"
+) -> tuple[Array, None, None]:
+    prediction, target, mask = saved
+    scale = dy * prediction.dtype.type(2 / prediction.size if reduction == "mean" else 2)
+    dprediction = scale * (prediction - target)
+    if mask is not None:
+        dprediction = dprediction * mask
+    return dprediction, None, None
+
+
+def output_shape(prediction: Shape, target: Shape, mask: Shape | None = None, *, reduction: str = "mean") -> Shape:
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"mse: reduction is {reduction!r}, expected 'mean' or 'sum'")
+    if prediction != target:
+        raise ValueError(f"mse: prediction has shape {prediction} and target {target}, expected the same")
+    if mask is not None and np.broadcast_shapes(prediction, mask) != prediction:
+        raise ValueError(f"mse: mask {mask} does not broadcast to the prediction {prediction}")
+    return ()
+
+
+def cost(prediction: Shape, target: Shape, mask: Shape | None = None, *, reduction: str = "mean") -> Cost:
+    return Cost(0, {"mse": prod(prediction)}, 0, {"mse": prod(prediction)})
+
+
+OP = Op("mse", forward, backward, output_shape, cost)

@@ -1,0 +1,51 @@
+"""Product of two tensors, NumPy broadcasting allowed.
+
+    y = a * b               da = dy * b, db = dy * a, each summed over the axes along which it was broadcast
+
+Saved: a and b, both held by others anyway.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from epcore.backend import Array, array_module
+from epcore.op import Cost, Op
+from epcore.shapes import Shape
+
+
+def forward(a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
+    """a, b of broadcastable shapes -> y. Raises ValueError where they do not broadcast."""
+    array_module(a, b)
+    output_shape(a.shape, b.shape)
+    return a * b, (a, b)
+
+
+def backward(dy: Array, saved: tuple[Array, Array]) -> tuple[Array, Array]:
+    a, b = saved
+    return _unbroadcast(dy * b, a.shape), _unbroadcast(dy * a, b.shape)
+
+
+def _unbroadcast(gradient: Array, shape: Shape) -> Array:
+    """Sum over the axes that broadcasting added or stretched."""
+    added = gradient.ndim - len(shape)
+    stretched = tuple(added + i for i, n in enumerate(shape) if n == 1 and gradient.shape[added + i] != 1)
+    axes = (*range(added), *stretched)
+    return gradient.sum(axis=axes, keepdims=True).reshape(shape) if axes else gradient
+
+
+def output_shape(a: Shape, b: Shape) -> Shape:
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        raise ValueError(f"multiply: a has shape {a} and b {b}, which do not broadcast") from None
+
+
+def cost(a: Shape, b: Shape) -> Cost:
+    elements = prod(output_shape(a, b))
+    return Cost(0, {"multiply": elements}, 0, {"multiply": 2 * elements})
+
+
+OP = Op("multiply", forward, backward, output_shape, cost)

@@ -1,0 +1,44 @@
+"""Parametric rectified linear unit with one slope a channel (He et al. 2015; OpenPose's activation).
+
+    y = x  where x > 0,  alpha[c] * x  elsewhere
+
+Derivative: dx = dy where x > 0, alpha[c] * dy elsewhere; dalpha[c] = sum over x <= 0 of dy * x. At x = 0 the slope is alpha.
+
+Saved: x and alpha, both held by others anyway.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from epcore.backend import Array, array_module
+from epcore.op import Cost, Op
+from epcore.shapes import Shape
+
+
+def forward(x: Array, alpha: Array) -> tuple[Array, tuple[Array, Array]]:
+    """x (N,H,W,C), alpha (C,) -> y as x. Raises ValueError where the shapes do not fit."""
+    xp = array_module(x, alpha)
+    output_shape(x.shape, alpha.shape)
+    return xp.where(x > 0, x, alpha * x), (x, alpha)
+
+
+def backward(dy: Array, saved: tuple[Array, Array]) -> tuple[Array, Array]:
+    x, alpha = saved
+    xp = array_module(dy, x, alpha)
+    dx = xp.where(x > 0, dy, alpha * dy)
+    dalpha = (dy * xp.minimum(x, 0)).sum(axis=(0, 1, 2))
+    return dx, dalpha
+
+
+def output_shape(x: Shape, alpha: Shape) -> Shape:
+    if alpha != (x[-1],):
+        raise ValueError(f"prelu: alpha has shape {alpha}, expected ({x[-1]},)")
+    return x
+
+
+def cost(x: Shape, alpha: Shape) -> Cost:
+    return Cost(0, {"prelu": prod(x)}, 0, {"prelu": prod(x)})
+
+
+OP = Op("prelu", forward, backward, output_shape, cost)

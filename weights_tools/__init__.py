@@ -1,0 +1,2 @@
+if __name__ != "epcore.weights_tools": raise ImportError(f"import this package as epcore.weights_tools, not as {__name__!r}")  # noqa: E701
+"""Weight files in and out: readers of every Keras layout, name maps, manifests, golden vectors, divergence finder."""
