@@ -1,0 +1,7 @@
+"""`python -m epcore`."""
+
+import sys
+
+from epcore.cli import main
+
+sys.exit(main())

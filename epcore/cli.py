@@ -1,0 +1,46 @@
+"""The `epcore` command: finds the subcommand, runs it, turns what users can get wrong into one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+# name -> what `epcore --help` says; the module epcore.commands.<name> is imported only when it is needed.
+COMMANDS = {
+    "predict": "keypoints of people in pictures",
+    "run": "raw maps of a stored input tensor",
+    "audit": "parameters and FLOPs of every network, beside the paper's",
+    "weights": "look into, import and export weight files",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. 0: done, 1: a check failed, 2: the input was wrong, 130: interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="epcore", description="EfficientPose from scratch: predict, audit, check, train, port."
+    )
+    from epcore import __version__
+
+    parser.add_argument("--version", action="version", version=f"epcore {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, help_text in COMMANDS.items():
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        if arguments[:1] == [name]:
+            module = import_module(f"epcore.commands.{name.replace('-', '_')}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except BrokenPipeError:  # `epcore audit | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        print(f"epcore: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2

@@ -1,0 +1,209 @@
+"""A graph with its parameters: runs forward, is recorded on a tape for training, switches between training and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from math import prod
+from typing import Any, Self
+
+import numpy as np
+
+from epcore.backend import Array, array_module, is_cupy, kernel
+from epcore.graph import INPUT, Graph, Node
+from epcore.initializers import initialize
+from epcore.ops.batch_norm import update_running
+from epcore.shapes import Shape
+from epcore.summary import summarize
+from epcore.tape import Tape, Tensor
+
+
+class Network:
+    """Parameters and running statistics of one graph.
+
+    graph: what is computed. parameters: name -> array, in the graph's order; replace or assign them freely.
+    training: False after construction; `train()` and `eval()` switch batch norm and drop-connect, as in Keras.
+    """
+
+    def __init__(self, graph: Graph, name: str, *, seed: int = 0) -> None:
+        self.graph = graph
+        self.name = name
+        self.training = False
+        self.momentum = 0.99
+        rng = np.random.default_rng(seed)
+        self.parameters: dict[str, Array] = {key: initialize(spec, rng) for key, spec in graph.parameters.items()}
+        self._frozen: tuple[str, ...] = ()
+        self._drop_rng = np.random.default_rng(seed)
+        self._checked: set[Shape] = set()
+
+    # ---- state -------------------------------------------------------------------------------------------------------
+
+    def train(self) -> Self:
+        """Batch statistics and drop-connect from now on; running statistics follow."""
+        self.training = True
+        return self
+
+    def eval(self) -> Self:
+        """Running statistics, no drop-connect."""
+        self.training = False
+        return self
+
+    def freeze(self, *prefixes: str) -> Self:
+        """Leave out of training every parameter whose name starts with one of these ("high.", "upscale").
+
+        Frozen batch norms use their running statistics also in training, as Keras does with `trainable = False`.
+        Raises ValueError for a prefix that fits nothing.
+        """
+        for prefix in prefixes:
+            if not any(name.startswith(prefix) for name in self.parameters):
+                raise ValueError(f"nothing to freeze: no parameter of {self.name} starts with {prefix!r}")
+        self._frozen += prefixes
+        return self
+
+    def unfreeze(self) -> Self:
+        """Train everything again."""
+        self._frozen = ()
+        return self
+
+    def is_frozen(self, name: str) -> bool:
+        """Whether a node or parameter belongs to a frozen part."""
+        return name.startswith(self._frozen) if self._frozen else False
+
+    def trainable(self) -> list[str]:
+        """Names of the parameters that a training step changes."""
+        return [
+            name for name, spec in self.graph.parameters.items() if spec.trainable and not self.is_frozen(name)
+        ]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return next(iter(self.parameters.values())).dtype
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert every parameter, in place. float64 is for gradient checks and golden values."""
+        self.parameters = {name: array.astype(dtype) for name, array in self.parameters.items()}
+        return self
+
+    def to(self, device: str) -> Self:
+        """Move every parameter to "cuda" (CuPy arrays) or "cpu" (NumPy arrays), in place."""
+        if device == "cuda":
+            from epcore.kernels.cuda.loader import require_cupy
+
+            move: Callable[[Array], Array] = require_cupy().asarray
+        elif device == "cpu":
+            move = lambda array: array.get() if is_cupy(array) else array  # noqa: E731
+        else:
+            raise ValueError(f"unknown device {device!r}: expected 'cpu' or 'cuda'")
+        self.parameters = {name: move(array) for name, array in self.parameters.items()}
+        return self
+
+    @property
+    def parameter_count(self) -> int:
+        """Elements of all arrays, moving statistics and frozen kernels included."""
+        return sum(prod(spec.shape) for spec in self.graph.parameters.values())
+
+    # ---- running -----------------------------------------------------------------------------------------------------
+
+    def run(self, x: Array, *, capture: Iterable[str] = ()) -> dict[str, Array]:
+        """All outputs by label, and the outputs of the nodes named in `capture` by node name.
+
+        x: (N,H,W,C) of the network's dtype; H and W may differ from the graph's as long as the branches still meet.
+        Raises TypeError or ValueError, naming what is wrong, for any other x.
+        """
+        self.check_input(x)
+
+        def call(op: str, arguments: list[Any], attributes: dict[str, Any]) -> tuple[Array, tuple[Any, ...]]:
+            return kernel(op, *arguments)[0](*arguments, **attributes)
+
+        return self._walk(x, call, self.parameters, capture)
+
+    def record(self, x: Array, tape: Tape) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Run on a tape: (outputs by label, the watched tensors of the trainable parameters by name)."""
+        self.check_input(x)
+        watched = {name: tape.watch(self.parameters[name]) for name in self.trainable()}
+        tensors = {name: watched.get(name) or tape.constant(array) for name, array in self.parameters.items()}
+
+        def call(op: str, arguments: list[Any], attributes: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...]]:
+            return tape.apply_with_saved(op, *arguments, **attributes)
+
+        return self._walk(tape.constant(x), call, tensors, ()), watched
+
+    def __call__(self, x: Array) -> Any:
+        return self.run(x)
+
+    def _walk(self, x: Any, call: Callable[..., tuple[Any, Any]], parameters: dict[str, Any], capture: Iterable[str]) -> Any:
+        """Visit the nodes in order; a value is let go after its last use."""
+        kept = set(capture)
+        if unknown := kept - self.graph.nodes.keys():
+            raise ValueError(f"{self.name} has no layer {sorted(unknown)[0]!r}")
+        kept |= set(self.graph.outputs.values())
+        values = {INPUT: x}
+        for node, finished in self._schedule:
+            values[node.name] = self._visit(node, [values[name] for name in node.inputs], call, parameters)
+            for name in finished:
+                if name not in kept:
+                    del values[name]
+        outputs = {label: values[name] for label, name in self.graph.outputs.items()}
+        return outputs | {name: values[name] for name in capture}
+
+    def _visit(self, node: Node, arguments: list[Any], call: Callable[..., tuple[Any, Any]], parameters: dict[str, Any]) -> Any:
+        """One node's output; batch norm and drop-connect behave by mode, as in Keras."""
+        training = self.training and not self.is_frozen(node.name)
+        attributes = dict(node.attributes)
+        if node.op == "drop_connect":
+            if not training:
+                return arguments[0]
+            arguments.append(self._drop_mask(arguments[0], node))
+        elif node.op == "batch_norm":
+            attributes["training"] = training
+        arguments += [None if name is None else parameters[name] for name in node.parameters]
+        y, saved = call(node.op, arguments, attributes)
+        if node.op == "batch_norm" and training:
+            self._follow(node, *saved[2:4])
+        return y
+
+    @cached_property
+    def _schedule(self) -> list[tuple[Node, list[str]]]:
+        """Every node with the values nobody needs after it."""
+        last = {name: node.name for node in self.graph.nodes.values() for name in node.inputs}
+        return [
+            (node, [name for name in dict.fromkeys(node.inputs) if last[name] == node.name])
+            for node in self.graph.nodes.values()
+        ]
+
+    def _drop_mask(self, x: Any, node: Node) -> Array:
+        data = x.data if isinstance(x, Tensor) else x
+        keep = self._drop_rng.random(data.shape[0]) >= node.attributes["rate"]
+        return array_module(data).asarray(keep.reshape(-1, 1, 1, 1), dtype=data.dtype)
+
+    def seed_drop_connect(self, seed: int | list[int]) -> None:
+        """Fix the drop-connect masks to come (resuming a training bit for bit)."""
+        self._drop_rng = np.random.default_rng(seed)
+
+    def _follow(self, node: Node, mean: Array, variance: Array) -> None:
+        """Let the running statistics follow one training batch."""
+        for name, batch in zip(node.parameters[2:4], (mean, variance), strict=True):
+            assert name is not None
+            self.parameters[name] = update_running(self.parameters[name], batch, self.momentum)
+
+    def check_input(self, x: Array) -> None:
+        """Raises TypeError or ValueError, naming what was expected and what came, unless x can be run."""
+        xp = array_module(x)
+        C = self.graph.input_shape[2]
+        if x.dtype != self.dtype:
+            raise TypeError(f"x has dtype {x.dtype}, expected {self.dtype} as the parameters of {self.name}")
+        if x.ndim != 4 or x.shape[3] != C:
+            raise ValueError(f"x has shape {x.shape}, expected (N, height, width, {C})")
+        if 0 in x.shape:
+            raise ValueError(f"x has shape {x.shape}: the batch is empty" if x.shape[0] == 0 else f"x is empty: {x.shape}")
+        if x.shape not in self._checked:
+            try:
+                self.graph.shapes(x.shape[0], x.shape[1:])
+            except ValueError as error:
+                raise ValueError(f"x of {x.shape[1]}x{x.shape[2]} does not go through {self.name}: {error}") from None
+            self._checked.add(x.shape)
+        if not bool(xp.isfinite(x).all()):
+            raise ValueError(f"x has {int((~xp.isfinite(x)).sum())} values that are NaN or infinite")
+
+    def __repr__(self) -> str:
+        return summarize(self.name, self.graph)
