@@ -79,7 +79,7 @@ class Graph:
     def pruned(self, *labels: str) -> Graph:
         """The part of the graph that the named outputs need, in the same order."""
         wanted = {self.outputs[label] for label in labels}
-        for node in reversed(self.nodes.values()):
+        for node in reversed(list(self.nodes.values())):
             if node.name in wanted:
                 wanted.update(node.inputs)
         nodes = {name: node for name, node in self.nodes.items() if name in wanted}

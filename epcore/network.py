@@ -71,9 +71,7 @@ class Network:
 
     def trainable(self) -> list[str]:
         """Names of the parameters that a training step changes."""
-        return [
-            name for name, spec in self.graph.parameters.items() if spec.trainable and not self.is_frozen(name)
-        ]
+        return [name for name, spec in self.graph.parameters.items() if spec.trainable and not self.is_frozen(name)]
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -75,9 +75,7 @@ class Tape:
         output, _ = self.apply_with_saved(op, *inputs, **attributes)
         return output
 
-    def apply_with_saved(
-        self, op: str, *inputs: Tensor | Array | None, **attributes: Any
-    ) -> tuple[Tensor, tuple[Any, ...]]:
+    def apply_with_saved(self, op: str, *inputs: Tensor | Array | None, **attributes: Any) -> tuple[Tensor, tuple[Any, ...]]:
         """As `apply`, and what forward saved as well (batch statistics, for the running ones)."""
         if self._spent:
             raise RuntimeError("this tape has already been walked back: record the next step on a new Tape()")

@@ -1,2 +1,3 @@
-if __name__ != "epcore.kernels": raise ImportError(f"import this package as epcore.kernels, not as {__name__!r}")  # noqa: E701
+if __name__ != "epcore.kernels":
+    raise ImportError(f"import this package as epcore.kernels, not as {__name__!r}")  # noqa: E701
 """Fast versions of the operators of `epcore.ops`, under the same names: `cpu` (Numba) and `cuda` (CUDA C++)."""

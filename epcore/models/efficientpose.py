@@ -92,9 +92,7 @@ def build_efficientpose(
     if cross_resolution and config.low is not None:
         builder.stage = "low-resolution input"
         half = builder.avg_pool("low.pool", INPUT)
-        low = add_efficientnet(
-            builder, half, config.low, blocks=2, prefix="low.", stage="low-resolution ", last_add=False
-        )
+        low = add_efficientnet(builder, half, config.low, blocks=2, prefix="low.", stage="low-resolution ", last_add=False)
         features.append(low[-1])
     builder.stage = "cross-resolution features"
     F = builder.concat("features", *features) if len(features) > 1 else features[0]

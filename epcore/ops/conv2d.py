@@ -27,9 +27,10 @@ def forward(x: Array, w: Array, b: Array | None = None, *, stride: int = 1) -> t
     Raises ValueError where the shapes do not fit.
     """
     xp = array_module(x, w, b)
-    N, OH, OW, O = output_shape(x.shape, w.shape, None if b is None else b.shape, stride=stride)
+    shape = output_shape(x.shape, w.shape, None if b is None else b.shape, stride=stride)
+    _, OH, OW, _ = shape
     padded = xp.pad(x, window_padding(x.shape[1], x.shape[2], w.shape[0], stride))
-    y = xp.zeros((N, OH, OW, O), x.dtype)
+    y = xp.zeros(shape, x.dtype)
     for u in range(w.shape[0]):
         for v in range(w.shape[1]):
             y += padded[:, u : u + (OH - 1) * stride + 1 : stride, v : v + (OW - 1) * stride + 1 : stride] @ w[u, v]

@@ -38,7 +38,7 @@ def forward(x: Array, w: Array, b: Array | None = None, *, stride: int = 2) -> t
     Raises ValueError where the shapes do not fit.
     """
     xp = array_module(x, w, b)
-    N, OH, OW, O = output_shape(x.shape, w.shape, None if b is None else b.shape, stride=stride)
+    _, OH, OW, _ = output_shape(x.shape, w.shape, None if b is None else b.shape, stride=stride)
     full = xp.zeros(_full_shape(x.shape, w.shape, stride), x.dtype)
     for u in range(w.shape[0]):
         for v in range(w.shape[1]):

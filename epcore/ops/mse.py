@@ -35,9 +35,7 @@ def forward(
     return xp.asarray(loss, prediction.dtype), (prediction, target, mask)
 
 
-def backward(
-    dy: Array, saved: tuple[Array, Array, Array | None], *, reduction: str = "mean"
-) -> tuple[Array, None, None]:
+def backward(dy: Array, saved: tuple[Array, Array, Array | None], *, reduction: str = "mean") -> tuple[Array, None, None]:
     prediction, target, mask = saved
     scale = dy * prediction.dtype.type(2 / prediction.size if reduction == "mean" else 2)
     dprediction = scale * (prediction - target)

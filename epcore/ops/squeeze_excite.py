@@ -75,9 +75,7 @@ def output_shape(
     return x
 
 
-def cost(
-    x: Shape, w_reduce: Shape, b_reduce: Shape, w_expand: Shape, b_expand: Shape, *, activation: str = "swish"
-) -> Cost:
+def cost(x: Shape, w_reduce: Shape, b_reduce: Shape, w_expand: Shape, b_expand: Shape, *, activation: str = "swish") -> Cost:
     N, C, R = x[0], x[3], w_reduce[3]
     macs = 2 * N * C * R
     small = {"bias": N * (R + C), activation: N * R, "sigmoid": N * C}
