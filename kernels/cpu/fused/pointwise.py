@@ -1,0 +1,141 @@
+"""1x1 convolution of a chunk of pixels: product, bias, activation and residual in registers, stored once.
+
+    y[p, j] = activation(bias[j] + sum_k x[p, k] * w[k, j]) + a[p, j]
+
+A tile of ROWS pixels x V vectors of columns stays in registers over the whole sum. The weights come in panels: for every k
+the V vectors a tile needs, one after the other, so that they are read straight through. FULL panels of FULL_VECTORS stand
+side by side; one more of REST_VECTORS begins at column REST_START with REST_STEP between its vectors. Where the number of
+columns is no multiple of LANES, vectors overlap (the rest panel starts early, or its step is short) and columns are
+computed twice, to the same value; likewise the last tile of a chunk overlaps the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from numba import njit
+
+from epcore.kernels.cpu.fused.fields import (
+    A,
+    A_IMAGE,
+    A_PIXEL,
+    ACTIVATION,
+    BETA,
+    BIAS,
+    CHUNK,
+    FULL,
+    FULL_VECTORS,
+    H,
+    REST_START,
+    REST_STEP,
+    REST_VECTORS,
+    RELU,
+    SWISH,
+    W,
+    WEIGHTS,
+    WEIGHTS_IMAGE,
+    X,
+    X_IMAGE,
+    X_PIXEL,
+    Y,
+    Y_IMAGE,
+    Y_PIXEL,
+    C,
+)
+from epcore.kernels.cpu.simd import LANES, TILE_ROWS, load_block, load_tile, outer, repeat, sigmoid, splat, store_tile, where_greater
+
+ROWS = TILE_ROWS
+
+
+@njit(error_model="numpy")
+def finish(sums, activation, beta):  # type: ignore[no-untyped-def]  # register blocks have no Python type
+    """The activation of a block of sums."""
+    if activation == SWISH:
+        return sums * sigmoid(sums) * beta
+    if activation == RELU:
+        positive = where_greater(sums, splat(0.0, 1), sums, splat(0.0, 1))
+        return where_greater(positive, splat(6.0, 1), splat(6.0, 1), positive)
+    return sums
+
+
+@cache
+def _tile(rows: int, vectors: int) -> Callable[..., None]:
+    """One register tile: `rows` pixels from `pixel`, `vectors` vectors of columns from `column`, `between` apart."""
+
+    @njit(error_model="numpy")
+    def tile(  # type: ignore[no-untyped-def]
+        arena, x, x_pixel, depth, weights, bias, y, y_pixel, between, a, a_pixel, activation, beta
+    ):
+        sums = repeat(load_block(arena, bias, between, vectors), rows)
+        for k in range(depth):
+            columns = load_block(arena, weights + k * (vectors * LANES), LANES, vectors)
+            sums = outer(sums, arena, x + k, x_pixel, columns)
+        sums = finish(sums, activation, beta)
+        if a >= 0:
+            sums = sums + load_tile(arena, a, a_pixel, between, rows, vectors)
+        store_tile(arena, y, y_pixel, between, sums, vectors)
+
+    return tile
+
+
+_tile3, _tile2, _tile1 = _tile(ROWS, 3), _tile(ROWS, 2), _tile(ROWS, 1)
+_row3, _row2, _row1 = _tile(1, 3), _tile(1, 2), _tile(1, 1)  # for maps smaller than a tile
+
+
+@njit(error_model="numpy")
+def _panel(  # type: ignore[no-untyped-def]
+    arena, vectors, pixels, x, x_pixel, depth, weights, bias, y, y_pixel, between, a, a_pixel, activation, beta
+):
+    """One panel of columns for a chunk of pixels."""
+    start = 0
+    while start < pixels:
+        if pixels >= ROWS:
+            p = min(start, pixels - ROWS)
+            xp, yp, ap = x + p * x_pixel, y + p * y_pixel, a + p * a_pixel if a >= 0 else -1
+            if vectors == 3:
+                _tile3(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+            elif vectors == 2:
+                _tile2(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+            else:
+                _tile1(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+            start += ROWS
+        else:
+            xp, yp, ap = x + start * x_pixel, y + start * y_pixel, a + start * a_pixel if a >= 0 else -1
+            if vectors == 3:
+                _row3(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+            elif vectors == 2:
+                _row2(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+            else:
+                _row1(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+            start += 1
+
+
+@njit(error_model="numpy")
+def pointwise(arena: np.ndarray, step: np.ndarray, task: int) -> None:
+    """Task: CHUNK pixels of one image."""
+    pixels = step[H] * step[W]
+    chunks = (pixels + step[CHUNK] - 1) // step[CHUNK]
+    n, chunk = task // chunks, task % chunks
+    first = chunk * step[CHUNK]
+    count = min(step[CHUNK], pixels - first)
+    x = step[X] + n * step[X_IMAGE] + first * step[X_PIXEL]
+    y = step[Y] + n * step[Y_IMAGE] + first * step[Y_PIXEL]
+    a = step[A] + n * step[A_IMAGE] + first * step[A_PIXEL] if step[A] >= 0 else -1
+    weights = step[WEIGHTS] + n * step[WEIGHTS_IMAGE]
+    depth, activation, beta = step[C], step[ACTIVATION], arena[step[BETA]]
+    vectors = step[FULL_VECTORS]
+    width = vectors * LANES
+    for panel in range(step[FULL]):
+        j = panel * width
+        _panel(
+            arena, vectors, count, x, step[X_PIXEL], depth, weights + j * depth, step[BIAS] + j,
+            y + j, step[Y_PIXEL], LANES, a + j if a >= 0 else -1, step[A_PIXEL], activation, beta,
+        )  # fmt: skip
+    if step[REST_VECTORS]:
+        j = step[REST_START]
+        _panel(
+            arena, step[REST_VECTORS], count, x, step[X_PIXEL], depth, weights + step[FULL] * width * depth, step[BIAS] + j,
+            y + j, step[Y_PIXEL], step[REST_STEP], a + j if a >= 0 else -1, step[A_PIXEL], activation, beta,
+        )  # fmt: skip
