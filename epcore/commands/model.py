@@ -1,0 +1,30 @@
+"""`--model`, `--weights`, `--backend`: the options of every command that runs a network, and the network they describe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from epcore.backend import BACKENDS
+from epcore.models import EfficientPose
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="RT", metavar="VARIANT", help="RT, I, II, III or IV (default: RT)")
+    parser.add_argument("--weights", metavar="FILE", help="file of the variant's weights, see `epcore weights`")
+    parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what computes (default: auto)")
+
+
+def load_model(arguments: argparse.Namespace) -> EfficientPose:
+    """The network with its weights, on the device of the backend. Raises ValueError or OSError naming what is wrong."""
+    model = EfficientPose(arguments.model)
+    weights = Path(arguments.weights) if arguments.weights else default_weights(arguments.model)
+    from epcore.weights_tools.load import load_weights
+
+    load_weights(model, weights)
+    return model.to("cuda") if arguments.backend == "cuda" else model
+
+
+def default_weights(variant: str) -> Path:
+    """The weights that are used when none are named. Raises ValueError: none come with the package."""
+    raise ValueError(f"no weights for EfficientPose {variant}: name a file with --weights FILE")

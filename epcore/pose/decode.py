@@ -1,0 +1,35 @@
+"""Confidence maps -> keypoints (Section 3.1 of the paper; filter and threshold as in the release).
+
+A keypoint is the centre of the largest value of its map. Otherwise than in real-time mode the maps are smoothed first, which
+keeps single-pixel peaks from winning; in real-time mode a peak below 0.3 counts as no keypoint.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+THRESHOLD = 0.3  # of the release's real-time mode
+SIGMA = 1.0  # of the smoothing, pixels of the map
+
+
+def decode(maps: np.ndarray, *, real_time: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """maps (H,W,J) -> points (J,2) float64, scores (J,) float64.
+
+    points: x, y as fractions of the map's width and height, (0, 0) the outer corner of the first pixel; a missing keypoint
+    (real-time mode only) is NaN, NaN. scores: the value at the peak of the maps searched, that is, after smoothing if there
+    was any. Of equal peaks the first in reading order wins. Raises ValueError for another number of axes or an empty map.
+    """
+    if maps.ndim != 3 or 0 in maps.shape:
+        raise ValueError(f"maps have shape {maps.shape}, expected (height, width, keypoints)")
+    H, W, J = maps.shape
+    planes = np.ascontiguousarray(maps.transpose(2, 0, 1))
+    if not real_time:
+        planes = gaussian_filter(planes, SIGMA, mode="nearest", axes=(1, 2))
+    flat = planes.reshape(J, H * W)
+    peak = flat.argmax(axis=1)
+    scores = flat[np.arange(J), peak].astype(np.float64)
+    points = np.stack([(peak % W + 0.5) / W, (peak // W + 0.5) / H], axis=1)
+    if real_time:
+        points[scores < THRESHOLD] = np.nan
+    return points, scores

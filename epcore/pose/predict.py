@@ -1,0 +1,120 @@
+"""Keypoints of the person in one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from epcore.backend import Array, is_cupy
+from epcore.pose.decode import decode
+from epcore.pose.picture import Picture
+from epcore.pose.preprocess import preprocess
+from epcore.skeleton import KEYPOINTS
+
+
+class PoseModel(Protocol):
+    """What `predict` needs: `EfficientPose`, or anything faster that gives the same outputs."""
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square input, pixels."""
+
+    def __call__(self, x: Any) -> Any:
+        """x (1,R,R,3) -> outputs whose `final` is the confidence maps (1,h,w,16)."""
+
+
+@dataclass(frozen=True)
+class Keypoint:
+    """One keypoint. x, y: pixels of the picture, continuous, (0, 0) the outer corner of the first pixel; None if missing.
+
+    score: the confidence map's value at the peak, about 0 to 1. Present for missing keypoints too.
+    """
+
+    name: str
+    x: float | None
+    y: float | None
+    score: float
+
+    @property
+    def found(self) -> bool:
+        return self.x is not None
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Keypoints of one picture in the order of `epcore.skeleton.KEYPOINTS`. width, height: the (upright) picture, pixels."""
+
+    width: int
+    height: int
+    keypoints: tuple[Keypoint, ...]
+
+    @property
+    def points(self) -> np.ndarray:
+        """(J,2) float64 x, y in pixels, NaN where missing."""
+        return np.array([(point.x, point.y) for point in self.keypoints], np.float64)
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(J,) float64."""
+        return np.array([point.score for point in self.keypoints])
+
+    def to_json(self) -> dict[str, Any]:
+        """Width, height and keypoints for `json.dumps`: thousandths of a pixel, missing coordinates null."""
+        return {
+            "width": self.width,
+            "height": self.height,
+            "keypoints": [
+                {"name": point.name, "x": _rounded(point.x, 3), "y": _rounded(point.y, 3), "score": round(point.score, 4)}
+                for point in self.keypoints
+            ],
+        }
+
+
+def predict(image: Picture, model: PoseModel, *, real_time: bool = False) -> Pose:
+    """Find the keypoints of the person in a picture.
+
+    image: a path, a PIL image or a uint8 array (H,W,3). It is turned upright where its EXIF data says so; coordinates refer to
+        the upright picture.
+    model: an EfficientPose with weights, or a compiled plan of one.
+    real_time: the release's faster decoding: no smoothing, and keypoints below 0.3 are missing.
+
+    A model without upscaling is decoded at the resolution of its last maps. Raises as `read_picture` for pictures, ValueError
+    for a model in training mode or one whose maps are not numbers.
+    """
+    if getattr(model, "training", False):
+        raise ValueError("the model is in training mode, where a picture changes it: call model.eval() first")
+    x, geometry = preprocess(image, model.resolution)
+    x = x.astype(getattr(model, "dtype", np.float32), copy=False)
+    maps = to_numpy(model(to_device_of(model, x)).final)[0]
+    if maps.shape[-1] != len(KEYPOINTS):
+        raise ValueError(f"the model gives {maps.shape[-1]} confidence maps, expected {len(KEYPOINTS)}")
+    if not np.isfinite(maps).all():
+        raise ValueError("the model's confidence maps hold NaN or infinite values: its weights are damaged")
+    fractions, scores = decode(maps, real_time=real_time)
+    points = geometry.to_picture(fractions)
+    keypoints = tuple(
+        Keypoint(name, None, None, float(score)) if np.isnan(point).any() else Keypoint(name, *map(float, point), float(score))
+        for name, point, score in zip(KEYPOINTS, points, scores, strict=True)
+    )
+    return Pose(geometry.width, geometry.height, keypoints)
+
+
+def to_device_of(model: Any, x: np.ndarray) -> Array:
+    """x as a CuPy array if the model's parameters are, else x."""
+    parameters = getattr(model, "parameters", None)
+    if parameters and is_cupy(next(iter(parameters.values()))):
+        import cupy
+
+        return cupy.asarray(x)
+    return x
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """A NumPy array as it is, a CuPy array copied to the host."""
+    return array.get() if is_cupy(array) else array
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
