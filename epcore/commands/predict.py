@@ -76,11 +76,11 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     if arguments.json and arguments.csv and os.path.realpath(arguments.json) == os.path.realpath(arguments.csv):
         raise ValueError(f"--json and --csv both write to {arguments.json}")
     if arguments.overlay:
-        folder = Path(arguments.overlay)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"cannot write overlays to {folder}: it is a file, expected a folder")
-        if not os.access(_existing(folder), os.W_OK):
-            raise PermissionError(f"cannot write overlays to {folder}: permission denied")
+        folder = _existing(Path(arguments.overlay))
+        if not folder.is_dir():
+            raise NotADirectoryError(f"cannot write overlays to {arguments.overlay}: {folder} is a file, expected a folder")
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"cannot write overlays to {arguments.overlay}: permission denied")
 
 
 def overlay_names(images: list[str], folder: str) -> list[str]:

@@ -12,13 +12,11 @@ from epcore.commands.model import add_model_arguments, load_model
 from epcore.commands.output import check_writable, open_atomically
 from epcore.pose.predict import to_device_of, to_numpy
 
-MAPS = ("pafs", "confs2", "confs3", "upscaled")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--input", required=True, metavar="X.npy", help="preprocessed float32 (N,R,R,3)")
-    parser.add_argument("--output", required=True, metavar="Y.npz", help=f"receives the arrays {', '.join(MAPS)}")
+    parser.add_argument("--output", required=True, metavar="Y.npz", help="receives the arrays pafs, confs2, confs3, upscaled")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,9 +30,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{arguments.input} has shape {x.shape}, expected (N, {R}, {R}, 3) for {model.name}")
     with use_backend(arguments.backend):
         outputs = model(to_device_of(model, x))
-    maps = {name: to_numpy(getattr(outputs, name)) for name in MAPS}
     with open_atomically(arguments.output) as file:
-        np.savez(file, **maps)
+        np.savez(
+            file,
+            pafs=to_numpy(outputs.pafs),
+            confs2=to_numpy(outputs.confs2),
+            confs3=to_numpy(outputs.confs3),
+            upscaled=to_numpy(outputs.upscaled),
+        )
     return 0
 
 

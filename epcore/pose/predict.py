@@ -93,10 +93,9 @@ def predict(image: Picture, model: PoseModel, *, real_time: bool = False) -> Pos
     if not np.isfinite(maps).all():
         raise ValueError("the model's confidence maps hold NaN or infinite values: its weights are damaged")
     fractions, scores = decode(maps, real_time=real_time)
-    points = geometry.to_picture(fractions)
     keypoints = tuple(
-        Keypoint(name, None, None, float(score)) if np.isnan(point).any() else Keypoint(name, *map(float, point), float(score))
-        for name, point, score in zip(KEYPOINTS, points, scores, strict=True)
+        Keypoint(name, _number(x), _number(y), float(score))
+        for name, (x, y), score in zip(KEYPOINTS, geometry.to_picture(fractions), scores, strict=True)
     )
     return Pose(geometry.width, geometry.height, keypoints)
 
@@ -114,6 +113,10 @@ def to_device_of(model: Any, x: np.ndarray) -> Array:
 def to_numpy(array: Array) -> np.ndarray:
     """A NumPy array as it is, a CuPy array copied to the host."""
     return array.get() if is_cupy(array) else array
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
