@@ -49,6 +49,15 @@ def test_smoothing_prefers_a_hill_to_a_spike() -> None:
     np.testing.assert_allclose(scores, 0.8 * inside**2, rtol=1e-6)
 
 
+def test_the_border_goes_on_as_its_last_value() -> None:
+    """A 1 in the corner stands for everything beyond it: half of the window and its middle, on both axes."""
+    maps = np.zeros((16, 16, 1))
+    maps[0, 0] = 1
+    weights = np.exp(-0.5 * np.arange(-4, 5) ** 2)
+    weights /= weights.sum()
+    np.testing.assert_allclose(decode(maps)[1], weights[:5].sum() ** 2, rtol=1e-12)
+
+
 def test_maps_are_smoothed_one_by_one() -> None:
     maps = np.zeros((16, 16, 2), np.float32)
     maps[3, 4, 0], maps[12, 11, 1] = 1, 1

@@ -66,6 +66,7 @@ def test_even_pictures_stay_even(level: int, side: int) -> None:
         (640, 480, 224, (224, 168, 0, 28)),
         (480, 640, 224, (168, 224, 28, 0)),
         (30, 20, 100, (100, 67, 0, 16)),  # grows; of 33 rows the smaller half goes above
+        (20, 30, 100, (67, 100, 16, 0)),
         (1, 1, 224, (224, 224, 0, 0)),
         (20_000, 10, 224, (224, 1, 0, 111)),  # never thinner than a pixel
     ],

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
 
@@ -63,7 +63,8 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         warnings.simplefilter("ignore")
         try:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            return _to_rgb(ImageOps.exif_transpose(image) if turned else image)
         except Image.DecompressionBombError:
             raise ValueError(f"{name} is too large: more than {_pixel_limit():,} pixels") from None
         except _UnsupportedModeError as error:
@@ -96,7 +97,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), rgba)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
