@@ -156,6 +156,14 @@ def _weight_gradient(size: int, stride: int) -> Callable[..., None]:
     return run
 
 
+def scatter(x: np.ndarray, w: np.ndarray, y: np.ndarray, stride: int, top: int, left: int) -> None:
+    """y[i * stride + ky - top, j * stride + kx - left] += x[i, j] * w[ky, kx], starting from zero: backward data, and the
+    transposed convolution with diagonal weights. At least LANES channels."""
+    size = w.shape[0]
+    taps = np.pad(w, ((0, 0), (0, -size % stride), (0, 0)))
+    _gather(size, stride)(x, taps, y, top, left)
+
+
 def _geometry(x: np.ndarray, size: int, stride: int) -> tuple[int, int]:
     return same_padding(x.shape[1], size, stride)[0], same_padding(x.shape[2], size, stride)[0]
 
@@ -192,8 +200,7 @@ def backward(
     dx = dw = None
     if need_x:
         dx = empty((*x.shape[:3], wide_dy.shape[3]))
-        taps = np.pad(widen(w), ((0, 0), (0, -size % stride), (0, 0)))
-        _gather(size, stride)(wide_dy, taps, dx, *geometry)
+        scatter(wide_dy, widen(w), dx, stride, *geometry)
         dx = narrow(dx, C)
     if need_w:
         wide_x = widen(x)

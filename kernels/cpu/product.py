@@ -161,22 +161,22 @@ def convolve(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int,
 
 def _rank(width: int) -> Callable[..., None]:
     """The loop over all pixels of some image lines for one tile of dw: TILE_ROWS rows and `width` vectors."""
-    SUMS, ROWS = TILE_ROWS * width, TILE_ROWS
+    SUMS = TILE_ROWS * width
 
     @inlined
     def run(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step):  # type: ignore[no-untyped-def]
         _, H, W, C = x.shape
-        _, OH, OW, O = dy.shape
+        _, OH, OW, columns = dy.shape
         tile = splat(0.0, SUMS)
         for line in range(lines_from, lines_to):
             n = line // OH
             a = ((n * H + (line - n * OH) * stride + u) * W) * C + k
-            b = line * OW * O + first
+            b = line * OW * columns + first
             for ox in range(OW):
-                tile = outer(tile, x, a + ox * stride * C, 1, load_block(dy, b + ox * O, step, width))
+                tile = outer(tile, x, a + ox * stride * C, 1, load_block(dy, b + ox * columns, step, width))
         _, kernel_rows, depth, _ = partial.shape
-        to = ((part * kernel_rows + u) * depth + k) * O + first
-        store_tile(partial, to, O, step, tile, width)
+        to = ((part * kernel_rows + u) * depth + k) * columns + first
+        store_tile(partial, to, columns, step, tile, width)
 
     return run
 

@@ -1,21 +1,52 @@
-"""Sums that come out the same for any number of threads: the work is divided by shape into parts, each part writes its own
-partial sum, and the partial sums are merged in double, in the order of the parts."""
+"""Sums over pixels and per-channel constants, for the CPU kernels.
+
+Sums come out the same for any number of threads: the work is divided by shape into parts, each part writes its own partial
+sum (short runs in float32, the rest in double), and partial sums are merged in double in the order of the parts.
+
+NHWC rows are walked flat, in vectors, whatever C is: constants and sums have one slot for every position within a period,
+the smallest number of elements that is whole pixels and whole vectors (C where C is a multiple of LANES).
+"""
 
 from __future__ import annotations
+
+from math import gcd
 
 import numpy as np
 from numba import prange
 
 from epcore.kernels.cpu.jit import kernel
+from epcore.kernels.cpu.simd import LANES, fma, load, load_partial, store, store_partial
 
 PARTS = 32  # how many partial sums a reduction is divided into, at most; also the bound on the threads it can use
-RUN = 32  # pixels summed in float32 before the sum is added to a double
+RUN = 32  # periods summed in float32 before the sum is added to a double
 _BLOCK = 256
+
+
+def period(channels: int) -> int:
+    """Elements in the least common multiple of a pixel and a vector."""
+    return channels * LANES // gcd(channels, LANES)
+
+
+def spread(constants: np.ndarray) -> np.ndarray:
+    """Constants (..., C) repeated along the last axis to fill a period, as float32."""
+    channels = constants.shape[-1]
+    times = period(channels) // channels
+    return np.ascontiguousarray(np.tile(constants, (1,) * (constants.ndim - 1) + (times,)), np.float32)
+
+
+def gather(slots: np.ndarray, channels: int) -> np.ndarray:
+    """Sums (..., period) -> (..., C): the slots of a channel added up."""
+    return slots.reshape(*slots.shape[:-1], -1, channels).sum(axis=-2)
+
+
+def parts_of(size: int, channels: int) -> int:
+    """Into how many parts a reduction over `size` elements is divided."""
+    return max(1, min(PARTS, size // (RUN * period(channels))))
 
 
 @kernel
 def merge(partial: np.ndarray, total: np.ndarray) -> None:
-    """total (M,) = partial (P, M) summed over P, first part first."""
+    """total (M,) = partial (P, M) summed over P in double, first part first."""
     parts, size = partial.shape
     for task in prange((size + _BLOCK - 1) // _BLOCK):
         start = task * _BLOCK
@@ -29,26 +60,97 @@ def merge(partial: np.ndarray, total: np.ndarray) -> None:
 
 
 @kernel
-def _column_sums(x: np.ndarray, partial: np.ndarray) -> None:
-    rows, C = x.shape
-    parts = partial.shape[0]
-    for part in prange(parts):
-        partial[part] = 0.0
-        start, end = part * rows // parts, (part + 1) * rows // parts
-        sums = np.empty(C, np.float32)
-        for block in range(start, end, RUN):
-            sums[:] = 0.0
-            for row in range(block, min(block + RUN, end)):
-                for c in range(C):
-                    sums[c] += x[row, c]
-            for c in range(C):
-                partial[part, c] += sums[c]
+def _sums(x: np.ndarray, partial: np.ndarray) -> None:
+    """partial (N, P, period) = sums of x (N, H*W*C) by slot over the P-th part."""
+    N, size = x.shape
+    _, parts, slots = partial.shape
+    periods = (size + slots - 1) // slots
+    for task in prange(N * parts):
+        n = task // parts
+        part = task - n * parts
+        begin, end = part * periods // parts, (part + 1) * periods // parts
+        run = np.empty(slots, np.float32)
+        partial[n, part] = 0.0
+        for first in range(begin, end, RUN):
+            run[:] = 0.0
+            for p in range(first, min(first + RUN, end)):
+                for j in range(0, min(slots, size - p * slots), LANES):
+                    i = p * slots + j
+                    store(run, j, load(run, j) + load_partial(x, n * size + i, size - i))
+            for j in range(slots):
+                partial[n, part, j] += run[j]
+
+
+@kernel
+def _product_sums(x: np.ndarray, center: np.ndarray, dy: np.ndarray, partial: np.ndarray) -> None:
+    """partial (N, P, 2, period) = sums of dy and of (x - center) * dy by slot over the P-th part; x, dy (N, H*W*C)."""
+    N, size = x.shape
+    _, parts, _, slots = partial.shape
+    periods = (size + slots - 1) // slots
+    for task in prange(N * parts):
+        n = task // parts
+        part = task - n * parts
+        begin, end = part * periods // parts, (part + 1) * periods // parts
+        run = np.empty(2 * slots, np.float32)
+        partial[n, part] = 0.0
+        for first in range(begin, end, RUN):
+            run[:] = 0.0
+            for p in range(first, min(first + RUN, end)):
+                for j in range(0, min(slots, size - p * slots), LANES):
+                    i = p * slots + j
+                    g = load_partial(dy, n * size + i, size - i)
+                    v = load_partial(x, n * size + i, size - i) - load(center, j)
+                    store(run, j, load(run, j) + g)
+                    store(run, slots + j, fma(v, g, load(run, slots + j)))
+            for j in range(slots):
+                partial[n, part, 0, j] += run[j]
+                partial[n, part, 1, j] += run[slots + j]
+
+
+@kernel
+def _scale(x: np.ndarray, factor: np.ndarray, shift: np.ndarray, y: np.ndarray) -> None:
+    """y = x * factor + shift by slot; x, y (N, H*W*C), factor, shift (N, slots), slots a multiple of LANES."""
+    N, size = x.shape
+    slots = factor.shape[1]
+    periods = (size + slots - 1) // slots
+    tasks = (periods + RUN - 1) // RUN
+    for task in prange(N * tasks):
+        n = task // tasks
+        first = (task - n * tasks) * RUN
+        for p in range(first, min(first + RUN, periods)):
+            for j in range(0, min(slots, size - p * slots), LANES):
+                i = p * slots + j
+                v = load_partial(x, n * size + i, size - i)
+                v = fma(v, load(factor, n * slots + j), load(shift, n * slots + j))
+                store_partial(y, n * size + i, v, size - i)
+
+
+def image_sums(x: np.ndarray) -> np.ndarray:
+    """x (N,H,W,C) float32 -> (N,C) float64: the sum over the pixels of every image."""
+    N, C = x.shape[0], x.shape[-1]
+    rows = x.reshape(N, -1)
+    partial = np.empty((N, parts_of(rows.shape[1], C), period(C)))
+    _sums(rows, partial)
+    return gather(partial.sum(axis=1), C)
 
 
 def column_sums(x: np.ndarray) -> np.ndarray:
-    """(..., C) float32 -> (C,) float32: the sum over everything but the last axis, short runs in float32, the rest in
-    double."""
-    rows = x.reshape(-1, x.shape[-1])
-    partial = np.empty((min(PARTS, len(rows)), rows.shape[1]))
-    _column_sums(rows, partial)
-    return partial.sum(axis=0).astype(np.float32)
+    """x (..., C) float32 -> (C,) float32: the sum over everything but the last axis."""
+    return image_sums(x.reshape(1, -1, 1, x.shape[-1]))[0].astype(np.float32)
+
+
+def product_sums(x: np.ndarray, dy: np.ndarray, center: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """x, dy (N,H,W,C), center (C,) -> float64 (N,C) sums of dy and of (x - center) * dy over the pixels of every image."""
+    N, C = x.shape[0], x.shape[-1]
+    rows = x.reshape(N, -1)
+    slots = np.zeros(period(C), np.float32) if center is None else spread(center)
+    partial = np.empty((N, parts_of(rows.shape[1], C), 2, period(C)))
+    _product_sums(rows, slots, dy.reshape(N, -1), partial)
+    totals = gather(partial.sum(axis=1), C)
+    return totals[:, 0], totals[:, 1]
+
+
+def scale(x: np.ndarray, factor: np.ndarray, shift: np.ndarray, y: np.ndarray) -> None:
+    """y = x * factor + shift; x, y (N,H,W,C), factor and shift (N,C) or, for the same value in all channels, (N,1)."""
+    N = x.shape[0]
+    _scale(x.reshape(N, -1), spread(factor), spread(shift), y.reshape(N, -1))

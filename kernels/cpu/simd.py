@@ -59,6 +59,17 @@ class _VectorsModel(models.PrimitiveModel):
         super().__init__(manager, kind, ir.ArrayType(_VECTOR, kind.count))
 
 
+def _instruction(function: Callable[..., Any]) -> Any:
+    """A function of kernels that is replaced by the code its second result generates. (Any: what kernels call has other
+    parameters than `function`, and no Python type.)"""
+    return intrinsic(function)
+
+
+def _instruction_with_constant(function: Callable[..., Any]) -> Any:
+    """The same where an argument has to be a compile-time constant."""
+    return intrinsic(prefer_literal=True)(function)
+
+
 # ---- building blocks of the code generators
 
 
@@ -90,9 +101,7 @@ def _splat(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
 def _fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     if not _HAS_FMA:
         return builder.fadd(builder.fmul(a, b), c)
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f32"
-    )
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f32")
     return builder.call(function, (a, b, c))
 
 
@@ -122,7 +131,7 @@ def _is_float32(kind: types.Type) -> bool:
 # ---- loads and stores
 
 
-@intrinsic
+@_instruction
 def load(typing_context: Any, array: Any, index: Any) -> Any:
     """array[index : index + LANES] as one vector."""
     if not _is_float32(array):
@@ -134,7 +143,7 @@ def load(typing_context: Any, array: Any, index: Any) -> Any:
     return Vectors(1)(array, types.intp), generate
 
 
-@intrinsic(prefer_literal=True)
+@_instruction_with_constant
 def load_block(typing_context: Any, array: Any, index: Any, step: Any, count: Any) -> Any:
     """`count` (a compile-time constant) vectors: the r-th is array[index + r * step : ... + LANES]."""
     if not (_is_float32(array) and isinstance(count, types.IntegerLiteral)):
@@ -150,10 +159,8 @@ def load_block(typing_context: Any, array: Any, index: Any, step: Any, count: An
     return Vectors(number)(array, types.intp, types.intp, count), generate
 
 
-@intrinsic(prefer_literal=True)
-def load_strip(
-    typing_context: Any, array: Any, row: Any, column: Any, columns: Any, step: Any, count: Any
-) -> Any:
+@_instruction_with_constant
+def load_strip(typing_context: Any, array: Any, row: Any, column: Any, columns: Any, step: Any, count: Any) -> Any:
     """`count` vectors along a row that may stick out of it: the r-th is array[row + (column + r) * step : ... + LANES]
     where 0 <= column + r < columns, and zeros elsewhere. This is how kernels see zero padding without padded copies."""
     if not (_is_float32(array) and isinstance(count, types.IntegerLiteral)):
@@ -175,7 +182,7 @@ def load_strip(
     return Vectors(number)(array, *[types.intp] * 4, count), generate
 
 
-@intrinsic
+@_instruction
 def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
     """array[index : index + LANES] = vector."""
     if not (_is_float32(array) and isinstance(vector, Vectors) and vector.count == 1):
@@ -183,13 +190,14 @@ def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
 
     def generate(context: Any, builder: ir.IRBuilder, call: Any, args: Values) -> ir.Value:
         array, index, vector = args
-        _store(builder, *_unpack(builder, vector), _element(context, builder, call.args[0], array, index))
+        (value,) = _unpack(builder, vector)
+        _store(builder, value, _element(context, builder, call.args[0], array, index))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
 
 
-@intrinsic
+@_instruction
 def store_block(typing_context: Any, array: Any, index: Any, step: Any, block: Any) -> Any:
     """array[index + r * step : ... + LANES] = the r-th vector of the block, for every r in order."""
     if not (_is_float32(array) and isinstance(block, Vectors)):
@@ -205,7 +213,7 @@ def store_block(typing_context: Any, array: Any, index: Any, step: Any, block: A
     return types.void(array, types.intp, types.intp, block), generate
 
 
-@intrinsic
+@_instruction
 def store_strip(typing_context: Any, array: Any, index: Any, step: Any, block: Any, count: Any) -> Any:
     """`store_block` of the first `count` vectors only."""
     if not (_is_float32(array) and isinstance(block, Vectors)):
@@ -233,7 +241,7 @@ def _halves(builder: ir.IRBuilder, count: ir.Value, move: Callable[[ir.Value, in
         width //= 2
 
 
-@intrinsic
+@_instruction
 def load_partial(typing_context: Any, array: Any, index: Any, count: Any) -> Any:
     """array[index : index + count] in the first lanes and zeros in the rest; a plain load where count >= LANES."""
     if not _is_float32(array):
@@ -264,7 +272,7 @@ def load_partial(typing_context: Any, array: Any, index: Any, count: Any) -> Any
     return Vectors(1)(array, types.intp, types.intp), generate
 
 
-@intrinsic
+@_instruction
 def store_partial(typing_context: Any, array: Any, index: Any, vector: Any, count: Any) -> Any:
     """array[index : index + count] = the first lanes of the vector; a plain store where count >= LANES."""
     if not (_is_float32(array) and isinstance(vector, Vectors) and vector.count == 1):
@@ -292,7 +300,7 @@ def store_partial(typing_context: Any, array: Any, index: Any, vector: Any, coun
     return types.void(array, types.intp, vector, types.intp), generate
 
 
-@intrinsic(prefer_literal=True)
+@_instruction_with_constant
 def splat(typing_context: Any, value: Any, count: Any) -> Any:
     """`count` (a compile-time constant) vectors with the same number in every lane."""
     if not (isinstance(value, types.Number) and isinstance(count, types.IntegerLiteral)):
@@ -341,7 +349,7 @@ _register_operator(operator.mul, "fmul")
 _register_operator(operator.truediv, "fdiv")
 
 
-@intrinsic
+@_instruction
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c on blocks, rounded once where the CPU has the instruction and twice where it has not."""
     if not all(isinstance(kind, Vectors) for kind in (a, b, c)):
@@ -354,7 +362,7 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     return Vectors(max(a.count, b.count, c.count))(a, b, c), generate
 
 
-@intrinsic
+@_instruction
 def where_greater(typing_context: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
     """yes where a > b, else no (also where a or b is NaN), lane by lane."""
     if not all(isinstance(kind, Vectors) for kind in (a, b, yes, no)):
@@ -367,7 +375,7 @@ def where_greater(typing_context: Any, a: Any, b: Any, yes: Any, no: Any) -> Any
     return Vectors(max(kind.count for kind in (a, b, yes, no)))(a, b, yes, no), generate
 
 
-@intrinsic(prefer_literal=True)
+@_instruction_with_constant
 def slide(typing_context: Any, sums: Any, pixels: Any, taps: Any, stride: Any) -> Any:
     """sums[r] + sum over t of pixels[r * stride + t] * taps[t], t ascending: one kernel row over a strip of pixels.
 
@@ -388,7 +396,7 @@ def slide(typing_context: Any, sums: Any, pixels: Any, taps: Any, stride: Any) -
     return sums(sums, pixels, taps, stride), generate
 
 
-@intrinsic(prefer_literal=True)
+@_instruction_with_constant
 def slide_products(typing_context: Any, sums: Any, pixels: Any, gradients: Any, stride: Any) -> Any:
     """The weight gradient of `slide`: sums[p][t] += sum over r with r % P == p of pixels[r * stride + t] * gradients[r].
 
@@ -413,7 +421,7 @@ def slide_products(typing_context: Any, sums: Any, pixels: Any, gradients: Any, 
     return sums(sums, pixels, gradients, stride), generate
 
 
-@intrinsic
+@_instruction
 def fold(typing_context: Any, block: Any, like: Any) -> Any:
     """Sum groups of a block: result[t] = block[t] + block[T + t] + block[2T + t] + ..., T the count of `like`."""
     if not (isinstance(block, Vectors) and isinstance(like, Vectors) and block.count % like.count == 0):
@@ -429,7 +437,7 @@ def fold(typing_context: Any, block: Any, like: Any) -> Any:
     return like(block, like), generate
 
 
-@intrinsic
+@_instruction
 def outer(typing_context: Any, sums: Any, scalars: Any, index: Any, step: Any, columns: Any) -> Any:
     """One step of a matrix product in registers: sums[r, v] += scalars[index + r * step] * columns[v].
 
@@ -454,7 +462,7 @@ def outer(typing_context: Any, sums: Any, scalars: Any, index: Any, step: Any, c
     return sums(sums, scalars, types.intp, types.intp, columns), generate
 
 
-@intrinsic(prefer_literal=True)
+@_instruction_with_constant
 def repeat(typing_context: Any, block: Any, count: Any) -> Any:
     """The block `count` times one after the other: the same V vectors in every row of a tile."""
     if not (isinstance(block, Vectors) and isinstance(count, types.IntegerLiteral)):
@@ -467,7 +475,7 @@ def repeat(typing_context: Any, block: Any, count: Any) -> Any:
     return Vectors(number * block.count)(block, count), generate
 
 
-@intrinsic(prefer_literal=True)
+@_instruction_with_constant
 def store_tile(typing_context: Any, array: Any, index: Any, row_step: Any, column_step: Any, tile: Any, columns: Any) -> Any:
     """Vector v of row r of a tile goes to array[index + r * row_step + v * column_step : ... + LANES]."""
     if not (_is_float32(array) and isinstance(tile, Vectors) and isinstance(columns, types.IntegerLiteral)):
@@ -486,7 +494,7 @@ def store_tile(typing_context: Any, array: Any, index: Any, row_step: Any, colum
     return types.void(array, types.intp, types.intp, types.intp, tile, columns), generate
 
 
-@intrinsic
+@_instruction
 def horizontal_sum(typing_context: Any, vector: Any) -> Any:
     """Sum of the lanes of one vector, by halves, always in the same order."""
     if not (isinstance(vector, Vectors) and vector.count == 1):
@@ -502,9 +510,7 @@ def horizontal_sum(typing_context: Any, vector: Any) -> Any:
                 ir.Constant(ir.VectorType(_INT, width), [ir.Constant(_INT, start + i) for i in range(width)])
                 for start in (0, width)
             )
-            value = builder.fadd(
-                builder.shuffle_vector(value, undefined, low), builder.shuffle_vector(value, undefined, high)
-            )
+            value = builder.fadd(builder.shuffle_vector(value, undefined, low), builder.shuffle_vector(value, undefined, high))
         return builder.extract_element(value, ir.Constant(_INT, 0))
 
     return types.float32(vector), generate
@@ -545,7 +551,7 @@ def _sigmoid(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return builder.select(builder.fcmp_unordered("uno", x, x), x, y)
 
 
-@intrinsic
+@_instruction
 def sigmoid(typing_context: Any, x: Any) -> Any:
     """1 / (1 + exp(-x)) of every lane of a block; relative error about 2e-7 for |x| < 87."""
     if not isinstance(x, Vectors):

@@ -10,8 +10,6 @@ from epcore.kernels.cpu.jit import CHUNK, kernel
 from epcore.kernels.cpu.simd import LANES, load_partial, sigmoid, store_partial
 
 
-
-
 @kernel
 def activate(x: np.ndarray, beta: float, y: np.ndarray) -> None:
     """y = beta * x * sigmoid(x), flat arrays."""

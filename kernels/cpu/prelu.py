@@ -1,0 +1,67 @@
+"""Parametric rectified linear unit on the CPU: `epcore.ops.prelu` is the definition."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from epcore.kernels.cpu.arrays import check, check_gradient, empty
+from epcore.kernels.cpu.jit import kernel
+from epcore.kernels.cpu.reduction import RUN, gather, parts_of, period, spread
+from epcore.kernels.cpu.simd import LANES, fma, load, load_partial, splat, store, store_partial, where_greater
+from epcore.ops.prelu import output_shape
+
+
+@kernel
+def _activate(x: np.ndarray, alpha: np.ndarray, y: np.ndarray) -> None:
+    """x and y flat, alpha by slot."""
+    slots = alpha.size
+    periods = (x.size + slots - 1) // slots
+    for task in prange((periods + RUN - 1) // RUN):
+        zero = splat(0.0, 1)
+        for p in range(task * RUN, min((task + 1) * RUN, periods)):
+            for j in range(0, min(slots, x.size - p * slots), LANES):
+                i = p * slots + j
+                v = load_partial(x, i, x.size - i)
+                store_partial(y, i, where_greater(v, zero, v, v * load(alpha, j)), x.size - i)
+
+
+@kernel
+def _differentiate(dy: np.ndarray, x: np.ndarray, alpha: np.ndarray, dx: np.ndarray, partial: np.ndarray) -> None:
+    """dx, and partial (P, period) = sums of dy * min(x, 0) by slot over the P-th part; dy, x and dx flat."""
+    parts, slots = partial.shape
+    periods = (x.size + slots - 1) // slots
+    for part in prange(parts):
+        zero = splat(0.0, 1)
+        run = np.empty(slots, np.float32)
+        partial[part] = 0.0
+        end = (part + 1) * periods // parts
+        for first in range(part * periods // parts, end, RUN):
+            run[:] = 0.0
+            for p in range(first, min(first + RUN, end)):
+                for j in range(0, min(slots, x.size - p * slots), LANES):
+                    i = p * slots + j
+                    v, g = load_partial(x, i, x.size - i), load_partial(dy, i, x.size - i)
+                    store_partial(dx, i, where_greater(v, zero, g, g * load(alpha, j)), x.size - i)
+                    store(run, j, fma(where_greater(v, zero, zero, v), g, load(run, j)))
+            for j in range(slots):
+                partial[part, j] += run[j]
+
+
+def forward(x: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """x (N,H,W,C), alpha (C,) float32 -> y as x. Raises TypeError or ValueError for what the kernels refuse."""
+    check("prelu", x=x, alpha=alpha)
+    output_shape(x.shape, alpha.shape)
+    y = empty(x.shape)
+    _activate(x.ravel(), spread(alpha), y.ravel())
+    return y, (x, alpha)
+
+
+def backward(dy: np.ndarray, saved: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    x, alpha = saved
+    check_gradient("prelu", dy, x.shape)
+    C = alpha.size
+    dx = empty(x.shape)
+    partial = np.empty((parts_of(x.size, C), period(C)))
+    _differentiate(dy.ravel(), x.ravel(), spread(alpha), dx.ravel(), partial)
+    return dx, gather(partial.sum(axis=0), C).astype(np.float32)
