@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from epcore.pose.decode import THRESHOLD
 from epcore.pose.picture import Picture, read_picture
 from epcore.pose.predict import Keypoint, Pose
-from epcore.skeleton import KEYPOINTS, LIMBS
+from epcore.skeleton import KEYPOINTS, LIMB_NAMES
 
 LEFT = (51, 153, 255)
 RIGHT = (255, 140, 0)  # blue and orange stay apart for every common kind of colour blindness
@@ -54,7 +54,7 @@ def _skeleton(pose: Pose, chosen: list[bool], *, all_ends: bool) -> Image.Image:
     picked = {point.name: is_chosen for point, is_chosen in zip(pose.keypoints, chosen, strict=True)}
     limbs = [
         (points[start], points[end])
-        for start, end in LIMBS
+        for start, end in LIMB_NAMES
         if (all if all_ends else any)((picked[start], picked[end])) and points[start].found and points[end].found
     ]
     dots = [points[name] for name in KEYPOINTS if picked[name] and points[name].found]
