@@ -26,8 +26,9 @@ LIMBS = tuple((KEYPOINTS.index(start), KEYPOINTS.index(end)) for start, end in L
 
 
 def _mirrored(name: str) -> str:
-    side, _, rest = name.partition("_")
-    return {"left": "right_", "right": "left_"}.get(side, f"{side}_") + rest
+    if name.startswith("left"):
+        return name.replace("left", "right", 1)
+    return name.replace("right", "left", 1)
 
 
 def _constant(values: list[int]) -> np.ndarray:
