@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from epcore.pose.decode import THRESHOLD
 from epcore.pose.picture import Picture, read_picture
 from epcore.pose.predict import Keypoint, Pose
-from epcore.skeleton import KEYPOINTS, LIMB_NAMES
+from epcore.skeleton import LIMBS
 
 LEFT = (51, 153, 255)
 RIGHT = (255, 140, 0)  # blue and orange stay apart for every common kind of colour blindness
@@ -50,14 +50,13 @@ def _skeleton(pose: Pose, chosen: list[bool], *, all_ends: bool) -> Image.Image:
     layer = Image.new("RGBA", (pose.width * zoom, pose.height * zoom), (*RIM, 0))
     draw = ImageDraw.Draw(layer)
 
-    points = {point.name: point for point in pose.keypoints}
-    picked = {point.name: is_chosen for point, is_chosen in zip(pose.keypoints, chosen, strict=True)}
+    points = pose.keypoints
     limbs = [
         (points[start], points[end])
-        for start, end in LIMB_NAMES
-        if (all if all_ends else any)((picked[start], picked[end])) and points[start].found and points[end].found
+        for start, end in LIMBS
+        if (all if all_ends else any)((chosen[start], chosen[end])) and points[start].found and points[end].found
     ]
-    dots = [points[name] for name in KEYPOINTS if picked[name] and points[name].found]
+    dots = [point for point, is_chosen in zip(points, chosen, strict=True) if is_chosen and point.found]
     rim = max(1.0, 0.35 * thickness / zoom) * zoom
     for width, colour in ((thickness + 2 * rim, RIM), (thickness, None)):  # all rims, then all colours
         for start, end in limbs:
