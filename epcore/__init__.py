@@ -24,6 +24,7 @@ from epcore.ops import OPS
 from epcore.tape import Tape, Tensor
 
 if TYPE_CHECKING:
+    from epcore.inference import Plan, compile
     from epcore.pose import Pose, predict
     from epcore.weights_tools.load import load_weights
 
@@ -33,16 +34,20 @@ __all__ = [
     "OPS",
     "EfficientNet",
     "EfficientPose",
+    "Plan",
     "Pose",
     "PoseOutputs",
     "Tape",
     "Tensor",
+    "compile",
     "load_weights",
     "predict",
     "use_backend",
 ]
 
 _LAZY = {  # imported at first use: h5py, Pillow, SciPy and Numba take longer to import than the networks to build
+    "Plan": "epcore.inference",
+    "compile": "epcore.inference",
     "Pose": "epcore.pose",
     "predict": "epcore.pose",
     "load_weights": "epcore.weights_tools.load",

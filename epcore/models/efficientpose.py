@@ -29,26 +29,33 @@ from epcore.network import Network
 class PoseOutputs:
     """Maps of one batch, NHWC; None where an ablation has no such map.
 
-    pafs (N,R/8,R/8,28): part affinity fields of 14 limbs, x and y interleaved. confs2, confs3 (N,R/8,R/8,16): confidence
-    maps of the second and third pass. upscaled (N,R,R,16): the last confidence maps at the size of the picture.
+    pafs (N,R/8,R/8,28): part affinity fields of 14 limbs, x and y interleaved. confs: confidence maps (N,R/8,R/8,16) of every
+    detection pass, the second first; `confs2` and `confs3` name them. upscaled (N,R,R,16): the last of them at the size of the
+    picture.
     """
 
     pafs: Array | None
-    confs2: Array | None
-    confs3: Array | None
+    confs: tuple[Array, ...]
     upscaled: Array | None
 
     @classmethod
     def of(cls, outputs: Mapping[str, Array]) -> PoseOutputs:
-        return cls(*(outputs.get(label) for label in ("pafs", "confs2", "confs3", "upscaled")))
+        """From the outputs of `Network.run` by label."""
+        confs = tuple(maps for label, maps in outputs.items() if label.startswith("confs"))
+        return cls(outputs.get("pafs"), confs, outputs.get("upscaled"))
+
+    @property
+    def confs2(self) -> Array | None:
+        return self.confs[0] if self.confs else None
+
+    @property
+    def confs3(self) -> Array | None:
+        return self.confs[1] if len(self.confs) > 1 else None
 
     @property
     def final(self) -> Array:
-        """The most refined maps there are: what is decoded into keypoints."""
-        for maps in (self.upscaled, self.confs3, self.confs2):
-            if maps is not None:
-                return maps
-        raise ValueError("these outputs hold no confidence maps")
+        """The most refined confidence maps: what is decoded into keypoints."""
+        return self.confs[-1] if self.upscaled is None else self.upscaled
 
 
 def _e_mbconv6(builder: GraphBuilder, x: str, name: str, channels: int) -> str:

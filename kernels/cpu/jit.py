@@ -15,11 +15,13 @@ from typing import Any
 from numba import njit
 from numba.core.caching import FunctionCache
 
-SHARED = ("jit.py", "product.py", "reduction.py", "simd.py")  # files whose code is compiled into other files' kernels
+HERE = Path(__file__).parent
+# Files whose code is compiled into other files' kernels.
+SHARED = (*(HERE / name for name in ("jit.py", "product.py", "reduction.py", "simd.py")), *sorted(HERE.glob("fused/*.py")))
 
 CHUNK = 8192  # elements a task of an elementwise kernel takes; a multiple of every LANES
 
-_DIGEST = sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in SHARED)).hexdigest()
+_DIGEST = sha256(b"".join(path.read_bytes() for path in SHARED)).hexdigest()
 
 
 class _KernelCache(FunctionCache):
@@ -41,6 +43,11 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 def serial_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that runs on the calling thread only."""
     return _compile(function)
+
+
+def released_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that lets other Python threads run meanwhile: the plans bring their own threads."""
+    return _compile(function, nogil=True)
 
 
 inlined = njit(error_model="numpy", forceinline=True)  # a part of kernels, cached with them

@@ -16,32 +16,10 @@ from functools import cache
 import numpy as np
 from numba import njit
 
-from epcore.kernels.cpu.fused.fields import (
-    ACTIVATION,
-    BETA,
-    BIAS,
-    CHUNK,
-    LEFT,
-    OH,
-    OW,
-    SIZE,
-    STRIDE,
-    SUMS,
-    SUMS_IMAGE,
-    TOP,
-    WEIGHTS,
-    X,
-    X_IMAGE,
-    X_PIXEL,
-    Y,
-    Y_IMAGE,
-    Y_PIXEL,
-    C,
-    H,
-    W,
-)
+from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.pointwise import finish
-from epcore.kernels.cpu.simd import LANES, load, load_block, load_strip, slide, splat, store, store_block, store_strip, sum_from
+from epcore.kernels.cpu.fused.tiles import sum_range
+from epcore.kernels.cpu.simd import LANES, load, load_block, load_strip, slide, splat, store, store_block, store_strip
 
 _WIDE = LANES == 16  # 32 registers
 STRIPS = (8, 7) if _WIDE else (4, 4)  # at stride 1: 7 for the maps of RT, whose sides are multiples of 7
@@ -54,40 +32,40 @@ def _row(size: int, stride: int, strip: int) -> Callable[..., None]:
 
     @njit(error_model="numpy")
     def row(arena, step, n, oy):  # type: ignore[no-untyped-def]
-        channels, width, out_width = step[C], step[W], step[OW]
-        pixel, out_pixel = step[X_PIXEL], step[Y_PIXEL]
-        x = step[X] + n * step[X_IMAGE]
-        y = step[Y] + n * step[Y_IMAGE] + oy * out_width * out_pixel
-        activation, beta = step[ACTIVATION], arena[step[BETA]]
-        iy = oy * stride - step[TOP]
-        first, last = max(-iy, 0), min(size, step[H] - iy)
+        channels, width, out_width = step[f.C], step[f.W], step[f.OW]
+        pixel, out_pixel = step[f.X_PIXEL], step[f.Y_PIXEL]
+        x = step[f.X] + n * step[f.X_IMAGE]
+        y = step[f.Y] + n * step[f.Y_IMAGE] + oy * out_width * out_pixel
+        activation, beta = step[f.ACTIVATION], arena[step[f.BETA]]
+        iy = oy * stride - step[f.TOP]
+        first, last = max(-iy, 0), min(size, step[f.H] - iy)
         block = 0
         while block < channels:
             c = min(block, channels - LANES)
-            bias = load(arena, step[BIAS] + c)
+            bias = load(arena, step[f.BIAS] + c)
             row_sum = splat(0.0, 1)
             start = 0
             while start < out_width:
                 ox = max(min(start, out_width - strip), 0)
-                ix = ox * stride - step[LEFT]
+                ix = ox * stride - step[f.LEFT]
                 sums = splat(0.0, strip) + bias
                 for u in range(first, last):
-                    taps = load_block(arena, step[WEIGHTS] + u * size * channels + c, channels, size)
+                    taps = load_block(arena, step[f.WEIGHTS] + u * size * channels + c, channels, size)
                     pixels = load_strip(arena, x + (iy + u) * width * pixel + c, ix, width, pixel, PIXELS)
                     sums = slide(sums, pixels, taps, stride)
                 sums = finish(sums, activation, beta)
                 if out_width >= strip:
                     store_block(arena, y + ox * out_pixel + c, out_pixel, sums)
                     if start == ox:
-                        row_sum = sum_from(row_sum, sums, 0, strip)
+                        row_sum = sum_range(row_sum, sums, 0, strip)
                     else:
-                        row_sum = sum_from(row_sum, sums, start - ox, strip)
+                        row_sum = sum_range(row_sum, sums, start - ox, strip)
                 else:
                     store_strip(arena, y + c, out_pixel, sums, out_width)
-                    row_sum = sum_from(row_sum, sums, 0, out_width)
+                    row_sum = sum_range(row_sum, sums, 0, out_width)
                 start += strip
-            if step[SUMS] >= 0:
-                store(arena, step[SUMS] + n * step[SUMS_IMAGE] + oy * channels + c, row_sum)
+            if step[f.SUMS] >= 0:
+                store(arena, step[f.SUMS] + n * step[f.SUMS_IMAGE] + oy * channels + c, row_sum)
             block += LANES
 
     return row
@@ -100,15 +78,15 @@ _k3s2, _k5s2 = _row(3, 2, STRIP_STRIDE2), _row(5, 2, STRIP_STRIDE2)
 @njit(error_model="numpy")
 def depthwise(arena: np.ndarray, step: np.ndarray, task: int) -> None:
     """Task: one row of output pixels of one image. CHUNK is the strip to use."""
-    n, oy = task // step[OH], task % step[OH]
-    if step[STRIDE] == 1:
-        if step[SIZE] == 3:
+    n, oy = task // step[f.OH], task % step[f.OH]
+    if step[f.STRIDE] == 1:
+        if step[f.SIZE] == 3:
             _k3s1(arena, step, n, oy)
-        elif step[CHUNK] == STRIPS[0]:
+        elif step[f.CHUNK] == STRIPS[0]:
             _k5s1(arena, step, n, oy)
         else:
             _k5s1_narrow(arena, step, n, oy)
-    elif step[SIZE] == 3:
+    elif step[f.SIZE] == 3:
         _k3s2(arena, step, n, oy)
     else:
         _k5s2(arena, step, n, oy)

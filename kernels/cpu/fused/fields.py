@@ -10,7 +10,7 @@ from __future__ import annotations
 # What a step does.
 READ, STEM, POINTWISE, DEPTHWISE, GATE, ADD, COPY, UPSCALE, UPSCALE_DENSE, HALVE = range(10)
 
-# How it ends. The factor of E-swish is arena[BETA].
+# How it ends. arena[BETA] is the factor of (E-)swish, or the cap of ReLU.
 LINEAR, SWISH, RELU = range(3)
 
 # Every step: its kind, the tasks it falls into, batch, input and output size.
@@ -24,6 +24,6 @@ SIZE, STRIDE, TOP, LEFT, CHUNK = range(22, 27)
 # Matrix products: the columns of the weights as panels of vectors, see pointwise.py.
 FULL, FULL_VECTORS, REST_VECTORS, REST_START, REST_STEP = range(27, 32)
 # Squeeze-and-excitation, see gate.py: sums of every row of pixels, hidden width, weights, scaled projection.
-SUMS, SUMS_IMAGE, SUMS_ROWS, HIDDEN, REDUCE, REDUCE_BIAS, EXPAND, EXPAND_BIAS, SCRATCH, PROJECT, PROJECT_ROW = range(32, 43)
+SUMS, SUMS_IMAGE, SUMS_ROWS, HIDDEN, REDUCE, REDUCE_BIAS, EXPAND, EXPAND_BIAS, SCRATCH, PROJECT = range(32, 42)
 
-COUNT = 43
+COUNT = 42

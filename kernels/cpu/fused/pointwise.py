@@ -17,46 +17,22 @@ from functools import cache
 import numpy as np
 from numba import njit
 
-from epcore.kernels.cpu.fused.fields import (
-    A,
-    A_IMAGE,
-    A_PIXEL,
-    ACTIVATION,
-    BETA,
-    BIAS,
-    CHUNK,
-    FULL,
-    FULL_VECTORS,
-    H,
-    REST_START,
-    REST_STEP,
-    REST_VECTORS,
-    RELU,
-    SWISH,
-    W,
-    WEIGHTS,
-    WEIGHTS_IMAGE,
-    X,
-    X_IMAGE,
-    X_PIXEL,
-    Y,
-    Y_IMAGE,
-    Y_PIXEL,
-    C,
-)
-from epcore.kernels.cpu.simd import LANES, TILE_ROWS, load_block, load_tile, outer, repeat, sigmoid, splat, store_tile, where_greater
+from epcore.kernels.cpu.fused import fields as f
+from epcore.kernels.cpu.fused.tiles import load_tile
+from epcore.kernels.cpu.simd import LANES, TILE_ROWS, load_block, outer, repeat, sigmoid, splat, store_tile, where_greater
 
 ROWS = TILE_ROWS
 
 
 @njit(error_model="numpy")
 def finish(sums, activation, beta):  # type: ignore[no-untyped-def]  # register blocks have no Python type
-    """The activation of a block of sums."""
-    if activation == SWISH:
+    """The activation of a block of sums; beta is the factor of (E-)swish or the cap of ReLU."""
+    if activation == f.SWISH:
         return sums * sigmoid(sums) * beta
-    if activation == RELU:
+    if activation == f.RELU:
         positive = where_greater(sums, splat(0.0, 1), sums, splat(0.0, 1))
-        return where_greater(positive, splat(6.0, 1), splat(6.0, 1), positive)
+        cap = splat(beta, 1)
+        return where_greater(positive, cap, cap, positive)
     return sums
 
 
@@ -115,27 +91,28 @@ def _panel(  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def pointwise(arena: np.ndarray, step: np.ndarray, task: int) -> None:
     """Task: CHUNK pixels of one image."""
-    pixels = step[H] * step[W]
-    chunks = (pixels + step[CHUNK] - 1) // step[CHUNK]
+    pixels = step[f.H] * step[f.W]
+    chunks = (pixels + step[f.CHUNK] - 1) // step[f.CHUNK]
     n, chunk = task // chunks, task % chunks
-    first = chunk * step[CHUNK]
-    count = min(step[CHUNK], pixels - first)
-    x = step[X] + n * step[X_IMAGE] + first * step[X_PIXEL]
-    y = step[Y] + n * step[Y_IMAGE] + first * step[Y_PIXEL]
-    a = step[A] + n * step[A_IMAGE] + first * step[A_PIXEL] if step[A] >= 0 else -1
-    weights = step[WEIGHTS] + n * step[WEIGHTS_IMAGE]
-    depth, activation, beta = step[C], step[ACTIVATION], arena[step[BETA]]
-    vectors = step[FULL_VECTORS]
+    first = chunk * step[f.CHUNK]
+    count = min(step[f.CHUNK], pixels - first)
+    x = step[f.X] + n * step[f.X_IMAGE] + first * step[f.X_PIXEL]
+    y = step[f.Y] + n * step[f.Y_IMAGE] + first * step[f.Y_PIXEL]
+    a = step[f.A] + n * step[f.A_IMAGE] + first * step[f.A_PIXEL] if step[f.A] >= 0 else -1
+    weights = step[f.WEIGHTS] + n * step[f.WEIGHTS_IMAGE]
+    depth, activation, beta = step[f.C], step[f.ACTIVATION], arena[step[f.BETA]]
+    vectors = step[f.FULL_VECTORS]
     width = vectors * LANES
-    for panel in range(step[FULL]):
+    for panel in range(step[f.FULL]):
         j = panel * width
         _panel(
-            arena, vectors, count, x, step[X_PIXEL], depth, weights + j * depth, step[BIAS] + j,
-            y + j, step[Y_PIXEL], LANES, a + j if a >= 0 else -1, step[A_PIXEL], activation, beta,
+            arena, vectors, count, x, step[f.X_PIXEL], depth, weights + j * depth, step[f.BIAS] + j,
+            y + j, step[f.Y_PIXEL], LANES, a + j if a >= 0 else -1, step[f.A_PIXEL], activation, beta,
         )  # fmt: skip
-    if step[REST_VECTORS]:
-        j = step[REST_START]
+    if step[f.REST_VECTORS]:
+        j = step[f.REST_START]
+        weights += step[f.FULL] * width * depth
         _panel(
-            arena, step[REST_VECTORS], count, x, step[X_PIXEL], depth, weights + step[FULL] * width * depth, step[BIAS] + j,
-            y + j, step[Y_PIXEL], step[REST_STEP], a + j if a >= 0 else -1, step[A_PIXEL], activation, beta,
+            arena, step[f.REST_VECTORS], count, x, step[f.X_PIXEL], depth, weights, step[f.BIAS] + j,
+            y + j, step[f.Y_PIXEL], step[f.REST_STEP], a + j if a >= 0 else -1, step[f.A_PIXEL], activation, beta,
         )  # fmt: skip

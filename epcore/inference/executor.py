@@ -1,0 +1,67 @@
+"""Runs a program: every thread walks the same steps, takes tasks, and meets the others at a barrier after each step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from epcore.kernels.cpu.fused import fields as f
+from epcore.kernels.cpu.fused.depthwise import depthwise
+from epcore.kernels.cpu.fused.gate import gate
+from epcore.kernels.cpu.fused.move import add, copy, halve, read
+from epcore.kernels.cpu.fused.pointwise import pointwise
+from epcore.kernels.cpu.fused.stem import stem
+from epcore.kernels.cpu.fused.threads import LINE, fetch_add, wait
+from epcore.kernels.cpu.fused.upscale import upscale, upscale_dense
+from epcore.kernels.cpu.jit import released_kernel
+
+KIND, TASKS = f.KIND, f.TASKS
+
+
+@released_kernel
+def execute(
+    arena: np.ndarray,
+    picture: np.ndarray,
+    program: np.ndarray,
+    counters: np.ndarray,
+    barrier: np.ndarray,
+    arrivals: int,
+    thread: int,
+    threads: int,
+) -> None:
+    """Run all steps as thread number `thread` of `threads`.
+
+    counters: int64 zeros, LINE for each step and thread. barrier: how many arrivals there were; `arrivals` of them before
+    this run.
+    """
+    for s in range(program.shape[0]):
+        step = program[s]
+        kind, tasks = step[KIND], step[TASKS]
+        for turn in range(threads):
+            owner = (thread + turn) % threads
+            first, last = owner * tasks // threads, (owner + 1) * tasks // threads
+            while first < last:
+                task = first + fetch_add(counters, (s * threads + owner) * LINE, 1)
+                if task >= last:
+                    break
+                if kind == f.POINTWISE:
+                    pointwise(arena, step, task)
+                elif kind == f.DEPTHWISE:
+                    depthwise(arena, step, task)
+                elif kind == f.GATE:
+                    gate(arena, step, task)
+                elif kind == f.STEM:
+                    stem(arena, step, task)
+                elif kind == f.READ:
+                    read(arena, step, task, picture)
+                elif kind == f.HALVE:
+                    halve(arena, step, task, picture)
+                elif kind == f.ADD:
+                    add(arena, step, task)
+                elif kind == f.COPY:
+                    copy(arena, step, task)
+                elif kind == f.UPSCALE:
+                    upscale(arena, step, task)
+                else:
+                    upscale_dense(arena, step, task)
+        arrivals += threads
+        wait(barrier, arrivals)

@@ -1,0 +1,274 @@
+"""Plans give what the networks give: the reference on golden inputs, every variant and ablation, any threads, any call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import epcore
+from epcore.inference.fold import fold
+from epcore.inference.layout import Buffer, allocate
+from epcore.inference.program import pack
+from epcore.kernels.cpu.simd import LANES
+from epcore.models import PoseOutputs
+from epcore.network import Network
+
+DataPath = Callable[[str], Path]
+
+
+def settle(model: Network, seed: int = 1) -> Network:
+    """Random scales and shifts, so that folding has something to fold, and the running statistics of a random picture, so that
+    values keep their size from layer to layer as in a trained network (else float32 itself, not the plan, is tested)."""
+    rng = np.random.default_rng(seed)
+    for name, array in model.parameters.items():
+        if name.endswith("gamma"):
+            model.parameters[name] = rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
+        elif name.endswith(("beta", "bias")):
+            model.parameters[name] = rng.normal(0, 0.3, array.shape).astype(np.float32)
+    momentum, model.momentum = model.momentum, 0.0
+    model.train().run(rng.normal(size=(2, 64, 64, 3)).astype(np.float32))
+    model.momentum = momentum
+    return model.eval()
+
+
+def by_label(outputs: PoseOutputs | dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if isinstance(outputs, dict):
+        return outputs
+    maps = {"pafs": outputs.pafs, "upscaled": outputs.upscaled}
+    maps |= {f"confs{number}": confs for number, confs in enumerate(outputs.confs, start=2)}
+    return {label: array for label, array in maps.items() if array is not None}
+
+
+def assert_close(outputs: PoseOutputs | dict[str, np.ndarray], model: Network, x: np.ndarray) -> None:
+    """Against the reference in double. The plan is one float32 evaluation among many: it may err as the float32 reference
+    does, a few times as much where the two round differently, and by last digits where that one happens to be exact."""
+    with epcore.use_backend("reference"):
+        single = Network.run(model, x)
+    expected = Network.run(model.astype(np.float64), x.astype(np.float64))
+    got = by_label(outputs)
+    assert got.keys() == expected.keys()
+    for label, maps in expected.items():
+        bound = 4 * np.abs(single[label] - maps).max() + 8 * np.finfo(np.float32).eps * np.abs(maps).max()
+        assert np.abs(got[label] - maps).max() <= bound, label
+        assert bound <= 1e-2 * np.abs(maps).max(), "the case is too ill-conditioned to tell right from wrong"
+
+
+@pytest.mark.parametrize(("variant", "picture"), [("RT", "photo"), ("RT", "gradient"), ("I", "photo")])
+def test_golden_outputs(variant: str, picture: str, data_path: DataPath) -> None:
+    model = epcore.EfficientPose(variant)
+    epcore.load_weights(model, data_path(f"release/EfficientPose{variant}.h5"))
+    plan = epcore.compile(model)
+    with np.load(data_path(f"golden/EfficientPose{variant}.npz")) as golden:
+        outputs = plan(golden[f"{picture}/x"])
+        for name in ("pafs", "confs2", "confs3", "upscaled"):
+            assert np.abs(getattr(outputs, name) - golden[f"{picture}/{name}"]).max() <= 1e-5, name
+
+
+@pytest.mark.parametrize(
+    ("variant", "options", "resolution"),
+    [
+        ("RT", {}, (64, 64)),
+        ("RT", {}, (72, 40)),  # not square, maps no multiple of a tile or strip
+        ("RT", {}, (16, 16)),  # maps smaller than a tile
+        ("I", {}, (96, 96)),
+        ("I", {"cross_resolution": False}, (64, 64)),
+        ("I", {"skeleton": False}, (64, 64)),
+        ("I", {"passes": 1}, (64, 64)),
+        ("I", {"passes": 3, "upscaling": False}, (64, 64)),
+        ("II", {}, (48, 48)),
+        ("III", {}, (48, 48)),
+        ("IV", {}, (48, 48)),
+        (6, {}, (32, 32)),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_every_network(
+    variant: str | int, options: dict[str, int], resolution: tuple[int, int], batch: int, rng: np.random.Generator
+) -> None:
+    model = settle(epcore.EfficientPose(variant, **options))  # type: ignore[arg-type]
+    x = rng.normal(size=(batch, *resolution, 3)).astype(np.float32)
+    plan = epcore.compile(model, batch=batch, resolution=resolution)
+    assert_close(plan(x), model, x)
+
+
+@pytest.mark.parametrize("scale", ["B0", "B1", "B4"])
+@pytest.mark.parametrize("size", [64, 63])
+def test_backbones_at_even_and_odd_sizes(scale: str, size: int, rng: np.random.Generator) -> None:
+    model = settle(epcore.EfficientNet(scale))
+    x = rng.normal(size=(2, size, size, 3)).astype(np.float32)
+    assert_close(epcore.compile(model, batch=2, resolution=size)(x), model, x)
+
+
+def test_dense_upscaling_kernels(rng: np.random.Generator) -> None:
+    model = settle(epcore.EfficientPose("RT"))
+    for name in ("upscale1/kernel", "upscale2/kernel"):
+        model.parameters[name] = rng.normal(0, 0.1, model.parameters[name].shape).astype(np.float32)
+    x = rng.normal(size=(1, 40, 40, 3)).astype(np.float32)
+    assert_close(epcore.compile(model, resolution=40)(x), model, x)
+
+
+def test_bitwise_the_same_on_every_call_and_for_any_threads(rng: np.random.Generator) -> None:
+    model = settle(epcore.EfficientPose("I"))
+    xs = rng.normal(size=(3, 1, 64, 64, 3)).astype(np.float32)
+    plans = [epcore.compile(model, resolution=64, threads=threads) for threads in (1, 2, 3)]
+    first = [plans[0](x).upscaled.copy() for x in xs]
+    for plan in plans:
+        for _ in range(3):
+            for x, expected in zip(xs, first, strict=True):
+                assert np.array_equal(plan(x).upscaled, expected)
+
+
+def test_batch_is_as_many_single_pictures(rng: np.random.Generator) -> None:
+    model = settle(epcore.EfficientPose("I"))
+    x = rng.normal(size=(3, 64, 64, 3)).astype(np.float32)
+    single = epcore.compile(model, resolution=64)
+    expected = np.concatenate([single(x[i : i + 1]).upscaled.copy() for i in range(3)])
+    assert np.array_equal(epcore.compile(model, batch=3, resolution=64)(x).upscaled, expected)
+
+
+def test_plans_called_from_many_threads(rng: np.random.Generator) -> None:
+    """Calls of one plan wait for each other; plans that share a crew do not disturb each other."""
+    model = settle(epcore.EfficientPose("RT"))
+    plans = [epcore.compile(model, resolution=32, threads=2) for _ in range(3)]
+    x = rng.normal(size=(1, 32, 32, 3)).astype(np.float32)
+    expected = plans[0](x).upscaled.copy()
+    wrong: list[int] = []
+
+    def call(number: int) -> None:
+        for _ in range(20):
+            if not np.array_equal(plans[number](x).upscaled, expected):
+                wrong.append(number)
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert wrong == []
+
+
+def test_a_call_allocates_nothing_large(rng: np.random.Generator) -> None:
+    import tracemalloc
+
+    plan = epcore.compile(epcore.EfficientPose("RT"))
+    x = rng.normal(size=(1, 224, 224, 3)).astype(np.float32)
+    plan(x)
+    tracemalloc.start()
+    plan(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.size + 50_000  # np.isfinite makes one byte an element of x; no map is allocated
+
+
+def test_outputs_cannot_be_written(rng: np.random.Generator) -> None:
+    plan = epcore.compile(epcore.EfficientPose("RT"), resolution=32)
+    outputs = plan(rng.normal(size=(1, 32, 32, 3)).astype(np.float32))
+    with pytest.raises(ValueError, match="read-only"):
+        outputs.upscaled[0] = 0
+
+
+class TestProfile:
+    def test_counts_the_whole_network(self) -> None:
+        model = epcore.EfficientPose("I")
+        profile = epcore.compile(model, resolution=64).profile(repeats=2)
+        macs = sum(cost.macs for cost in model.graph.costs(1, (64, 64, 3)).values())
+        assert sum(timing.flops for timing in profile) == 2 * macs
+        assert "total" in str(profile)
+        assert all(timing.seconds > 0 for timing in profile)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("x", "error", "message"),
+        [
+            (np.zeros((1, 32, 32, 3)), TypeError, "float64"),
+            (np.zeros((2, 32, 32, 3), np.float32), ValueError, r"expected \(1, 32, 32, 3\)"),
+            (np.zeros((1, 32, 3, 32), np.float32).transpose(0, 1, 3, 2), ValueError, "C-contiguous"),
+            (np.full((1, 32, 32, 3), np.inf, np.float32), ValueError, "3072 values that are NaN"),
+            ([0.0], TypeError, "list"),
+        ],
+    )
+    def test_input(self, x: object, error: type[Exception], message: str) -> None:
+        plan = epcore.compile(epcore.EfficientPose("RT"), resolution=32)
+        with pytest.raises(error, match=message):
+            plan(x)  # type: ignore[arg-type]
+
+    def test_models(self) -> None:
+        with pytest.raises(TypeError, match="float64"):
+            epcore.compile(epcore.EfficientPose("RT").astype(np.float64))
+        with pytest.raises(ValueError, match="training mode"):
+            epcore.compile(epcore.EfficientPose("RT").train())
+        with pytest.raises(TypeError, match="str"):
+            epcore.compile("RT")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("options", [{"batch": 0}, {"threads": 0}, {"batch": 1.0}, {"threads": True}])
+    def test_numbers(self, options: dict[str, int]) -> None:
+        with pytest.raises(ValueError, match="whole number above 0"):
+            epcore.compile(epcore.EfficientPose("RT"), **options)
+
+    def test_threads_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EPCORE_THREADS", "1")
+        assert epcore.compile(epcore.EfficientPose("RT"), resolution=32).threads == 1
+        monkeypatch.setenv("EPCORE_THREADS", "many")
+        with pytest.raises(ValueError, match="EPCORE_THREADS is 'many'"):
+            epcore.compile(epcore.EfficientPose("RT"), resolution=32)
+
+
+class TestFold:
+    def test_covers_every_node_once(self) -> None:
+        graph = epcore.EfficientPose("II").graph
+        layers = fold(graph, epcore.EfficientPose("II").parameters)
+        nodes = [name for layer in layers for name in layer.nodes]
+        assert len(nodes) == len(set(nodes)) == len(graph.nodes)
+
+    def test_batch_norm_by_hand(self) -> None:
+        """One channel: w = 2, gamma = 3, beta = 1, mean = 4, variance = 9 - epsilon: w' = 2 * 3 / 3, b' = 1 - 4 * 3 / 3."""
+        model = epcore.EfficientNet("B0", blocks=1)
+        stem, _, *_ = fold(model.graph, model.parameters | _filled(model, kernel=2, gamma=3, beta=1, mean=4, variance=9 - 1e-3))
+        assert stem.weights is not None
+        assert stem.bias is not None
+        assert np.allclose(stem.weights, 2, rtol=1e-6)
+        assert np.allclose(stem.bias, -3, rtol=1e-6)
+
+
+def _filled(model: Network, **values: float) -> dict[str, np.ndarray]:
+    names = {"kernel": "stem_conv/kernel", "gamma": "stem_bn/gamma", "beta": "stem_bn/beta"}
+    names |= {"mean": "stem_bn/moving_mean", "variance": "stem_bn/moving_variance"}
+    return {names[key]: np.full_like(model.parameters[names[key]], value) for key, value in values.items()}
+
+
+@pytest.mark.parametrize("columns", [*range(LANES, 6 * LANES), 240, 288, 336, 384, 480])
+def test_panels_cover_every_column(columns: int) -> None:
+    matrix = np.arange(2 * columns, dtype=np.float64).reshape(2, columns)
+    panels = pack(matrix)
+    seen = np.zeros(columns, int)
+    at = 0
+    starts = [(p * panels.full_vectors * LANES, panels.full_vectors, LANES) for p in range(panels.full)]
+    starts += [(panels.rest_start, panels.rest_vectors, panels.rest_step)] if panels.rest_vectors else []
+    for start, vectors, between in starts:
+        block = panels.data[at : at + 2 * vectors * LANES].reshape(2, vectors, LANES)
+        at += block.size
+        for v in range(vectors):
+            j = start + v * between
+            assert np.array_equal(block[:, v], matrix[:, j : j + LANES])
+            seen[j : j + LANES] += 1
+    assert at == panels.data.size
+    assert seen.min() >= 1
+
+
+def test_buffers_alive_together_never_overlap(rng: np.random.Generator) -> None:
+    for _ in range(200):
+        buffers = [
+            Buffer(int(rng.integers(1, 100)), first := int(rng.integers(20)), first + int(rng.integers(6))) for _ in range(15)
+        ]
+        end = allocate(buffers, 32)
+        for i, a in enumerate(buffers):
+            assert a.offset >= 32
+            assert a.offset + a.size <= end
+            for b in buffers[:i]:
+                apart = a.offset + a.size <= b.offset or b.offset + b.size <= a.offset
+                assert apart or a.last < b.first or b.last < a.first
