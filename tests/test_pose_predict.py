@@ -108,5 +108,5 @@ def test_release_keypoints_of_the_photo(variant: str, real_time: bool, data_path
     pose = epcore.predict(data_path("release/photo.jpg"), model, real_time=real_time)
     assert (pose.width, pose.height) == (1024, 1024)
     expected = golden["photo/coords_realtime" if real_time else "photo/coords"] * 1024
-    assert np.abs(pose.points - expected).max() <= 1024 / model.resolution
+    assert np.abs(pose.points - expected).max() <= 1024 / model.resolution + 1e-9
     assert (pose.scores > 0.3).all()

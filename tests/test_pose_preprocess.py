@@ -12,17 +12,18 @@ from scipy import ndimage
 from epcore.pose import MEAN, STD, Geometry, fit_square, normalize, preprocess, read_picture
 from epcore.pose.preprocess import _resize
 
-RESOLUTIONS = {"RT": 224, "I": 256}
 
+@pytest.mark.parametrize(("variant", "share"), [("RT", 0.057), ("I", 0.0001)])
+def test_photo_is_prepared_as_by_the_release(variant: str, share: float, data_path) -> None:
+    """One grey level higher in a few places, where the exact value is a whole level and rounding decided in the release.
 
-@pytest.mark.parametrize("variant", RESOLUTIONS)
-def test_photo_is_prepared_as_by_the_release(variant: str, data_path) -> None:
-    """Within one grey level, and only where the exact value lies on a whole level, so that rounding decides."""
+    share: measured 0.0563 and 0.00007 of the values. scikit-image 0.26 itself differs from the stored pictures in 0.22 and 0.
+    """
     golden = np.load(data_path(f"golden/EfficientPose{variant}.npz"))
-    square, _ = fit_square(read_picture(data_path("release/photo.jpg")), RESOLUTIONS[variant])
+    square, _ = fit_square(read_picture(data_path("release/photo.jpg")), golden["photo/u8"].shape[0])
     difference = square.astype(int) - golden["photo/u8"]
     assert set(np.unique(difference)) <= {0, 1}
-    assert (difference != 0).mean() < 0.06  # measured 0.058 (RT) and 0.005 (I); scikit-image 0.26 differs in 0.22 and 0
+    assert (difference != 0).mean() <= share
 
 
 @pytest.mark.parametrize(("variant", "name"), [("RT", "photo"), ("RT", "gradient"), ("I", "photo")])

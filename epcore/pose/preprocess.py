@@ -20,7 +20,7 @@ MEAN = np.array([0.485, 0.456, 0.406])  # of ImageNet, RGB, on a scale of 0 to 1
 STD = np.array([0.229, 0.224, 0.225])
 
 _CHUNK = 1 << 22  # values converted to float64 at a time: bounds the memory that a large picture takes
-_ROUNDING = 1e-6  # added before truncation: an even grey of 200 stays 200 though the weights sum to 1 - 1e-16
+_ROUNDING = 1e-9  # added before truncation: an even grey of 200 stays 200 though the weights sum to 1 - 1e-16
 
 
 @dataclass(frozen=True)
