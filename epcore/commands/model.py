@@ -1,12 +1,20 @@
-"""`--model`, `--weights`, `--backend`: the options of every command that runs a network, and the network they describe."""
+"""`--model`, `--weights`, `--backend`: the options of every command that runs a network, and the network they describe.
+
+What a backend means for a command: `auto` and `cpu` run a compiled plan (fused Numba kernels), `reference` the operators of
+`epcore.ops` one by one on NumPy arrays, `cuda` the CUDA kernels on CuPy arrays.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from epcore.backend import BACKENDS
 from epcore.models import EfficientPose
+
+if TYPE_CHECKING:
+    from epcore.inference import Plan
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +31,15 @@ def load_model(arguments: argparse.Namespace) -> EfficientPose:
 
     load_weights(model, weights)
     return model.to("cuda") if arguments.backend == "cuda" else model
+
+
+def run_by(backend: str, model: EfficientPose, *, batch: int = 1) -> EfficientPose | Plan:
+    """What computes a batch of this size fastest under the backend. Call it within `use_backend(backend)`."""
+    if backend in ("auto", "cpu"):
+        from epcore.inference import compile
+
+        return compile(model, batch)
+    return model
 
 
 def default_weights(variant: str) -> Path:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from epcore.backend import use_backend
-from epcore.commands.model import add_model_arguments, load_model
+from epcore.commands.model import add_model_arguments, load_model, run_by
 from epcore.commands.output import STDOUT, check_writable, write_atomically
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments)
     for image in arguments.images:  # headers of all first: a misspelt name should not show only after an hour
         open_picture(image).close()
-    model = load_model(arguments)
+    model = run_by(arguments.backend, load_model(arguments))
     names = overlay_names(arguments.images, arguments.overlay) if arguments.overlay else []
     poses: list[Pose] = []
     with staged_folder(arguments.overlay) as overlays, use_backend(arguments.backend):

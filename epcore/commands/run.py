@@ -8,7 +8,7 @@ import os
 import numpy as np
 
 from epcore.backend import use_backend
-from epcore.commands.model import add_model_arguments, load_model
+from epcore.commands.model import add_model_arguments, load_model, run_by
 from epcore.commands.output import check_writable, open_atomically
 from epcore.pose.predict import to_device_of, to_numpy
 
@@ -28,8 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     R = model.resolution
     if x.ndim != 4 or x.shape[1:] != (R, R, 3):
         raise ValueError(f"{arguments.input} has shape {x.shape}, expected (N, {R}, {R}, 3) for {model.name}")
+    if len(x) == 0:
+        raise ValueError(f"{arguments.input} has shape {x.shape}: the batch is empty")
     with use_backend(arguments.backend):
-        outputs = model(to_device_of(model, x))
+        outputs = run_by(arguments.backend, model, batch=len(x))(to_device_of(model, x))
     with open_atomically(arguments.output) as file:
         np.savez(
             file,

@@ -18,8 +18,8 @@ class PoseModel(Protocol):
     """What `predict` needs: `EfficientPose`, or anything faster that gives the same outputs."""
 
     @property
-    def resolution(self) -> int:
-        """Side of the square input, pixels."""
+    def resolution(self) -> int | tuple[int, int]:
+        """Side of the square input, pixels. Plans may have been compiled for oblong input, which is refused here."""
 
     def __call__(self, x: Any) -> Any:
         """x (1,R,R,3) -> outputs whose `final` is the confidence maps (1,h,w,16)."""
@@ -85,6 +85,8 @@ def predict(image: Picture, model: PoseModel, *, real_time: bool = False) -> Pos
     """
     if getattr(model, "training", False):
         raise ValueError("the model is in training mode, where a picture changes it: call model.eval() first")
+    if not isinstance(model.resolution, int):
+        raise ValueError(f"the model takes input of {model.resolution} pixels, expected a square")
     x, geometry = preprocess(image, model.resolution)
     x = x.astype(getattr(model, "dtype", np.float32), copy=False)
     maps = to_numpy(model(to_device_of(model, x)).final)[0]
