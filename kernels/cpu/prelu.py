@@ -8,7 +8,7 @@ from numba import prange
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
 from epcore.kernels.cpu.jit import kernel
 from epcore.kernels.cpu.reduction import RUN, gather, parts_of, period, spread
-from epcore.kernels.cpu.simd import LANES, fma, load, load_partial, splat, store, store_partial, where_greater
+from epcore.kernels.cpu.simd import LANES, load, load_partial, splat, store_partial, where_greater
 from epcore.ops.prelu import output_shape
 
 
@@ -33,19 +33,16 @@ def _differentiate(dy: np.ndarray, x: np.ndarray, alpha: np.ndarray, dx: np.ndar
     periods = (x.size + slots - 1) // slots
     for part in prange(parts):
         zero = splat(0.0, 1)
-        run = np.empty(slots, np.float32)
-        partial[part] = 0.0
-        end = (part + 1) * periods // parts
-        for first in range(part * periods // parts, end, RUN):
-            run[:] = 0.0
-            for p in range(first, min(first + RUN, end)):
-                for j in range(0, min(slots, x.size - p * slots), LANES):
-                    i = p * slots + j
-                    v, g = load_partial(x, i, x.size - i), load_partial(dy, i, x.size - i)
-                    store_partial(dx, i, where_greater(v, zero, g, g * load(alpha, j)), x.size - i)
-                    store(run, j, fma(where_greater(v, zero, zero, v), g, load(run, j)))
-            for j in range(slots):
-                partial[part, j] += run[j]
+        sums = np.zeros(slots)
+        for p in range(part * periods // parts, (part + 1) * periods // parts):
+            for j in range(0, min(slots, x.size - p * slots), LANES):
+                i = p * slots + j
+                v, g = load_partial(x, i, x.size - i), load_partial(dy, i, x.size - i)
+                store_partial(dx, i, where_greater(v, zero, g, g * load(alpha, j)), x.size - i)
+            row, gradient = x[p * slots : (p + 1) * slots], dy[p * slots : (p + 1) * slots]
+            for j in range(row.size):
+                sums[j] += np.float64(min(row[j], np.float32(0))) * gradient[j]
+        partial[part] = sums
 
 
 def forward(x: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:

@@ -1,7 +1,8 @@
 """Sums over pixels and per-channel constants, for the CPU kernels.
 
 Sums come out the same for any number of threads: the work is divided by shape into parts, each part writes its own partial
-sum (short runs in float32, the rest in double), and partial sums are merged in double in the order of the parts.
+sum, and partial sums are merged in the order of the parts. They are kept in double: sums of gradients cancel, and the time
+goes into reading memory anyway.
 
 NHWC rows are walked flat, in vectors, whatever C is: constants and sums have one slot for every position within a period,
 the smallest number of elements that is whole pixels and whole vectors (C where C is a multiple of LANES).
@@ -15,10 +16,10 @@ import numpy as np
 from numba import prange
 
 from epcore.kernels.cpu.jit import kernel
-from epcore.kernels.cpu.simd import LANES, fma, load, load_partial, store, store_partial
+from epcore.kernels.cpu.simd import LANES, fma, load, load_partial, store_partial
 
 PARTS = 32  # how many partial sums a reduction is divided into, at most; also the bound on the threads it can use
-RUN = 32  # periods summed in float32 before the sum is added to a double
+RUN = 32  # periods a task takes
 _BLOCK = 256
 
 
@@ -68,17 +69,12 @@ def _sums(x: np.ndarray, partial: np.ndarray) -> None:
     for task in prange(N * parts):
         n = task // parts
         part = task - n * parts
-        begin, end = part * periods // parts, (part + 1) * periods // parts
-        run = np.empty(slots, np.float32)
-        partial[n, part] = 0.0
-        for first in range(begin, end, RUN):
-            run[:] = 0.0
-            for p in range(first, min(first + RUN, end)):
-                for j in range(0, min(slots, size - p * slots), LANES):
-                    i = p * slots + j
-                    store(run, j, load(run, j) + load_partial(x, n * size + i, size - i))
-            for j in range(slots):
-                partial[n, part, j] += run[j]
+        sums = np.zeros(slots)
+        for p in range(part * periods // parts, (part + 1) * periods // parts):
+            row = x[n, p * slots : min((p + 1) * slots, size)]
+            for j in range(row.size):
+                sums[j] += row[j]
+        partial[n, part] = sums
 
 
 @kernel
@@ -90,21 +86,16 @@ def _product_sums(x: np.ndarray, center: np.ndarray, dy: np.ndarray, partial: np
     for task in prange(N * parts):
         n = task // parts
         part = task - n * parts
-        begin, end = part * periods // parts, (part + 1) * periods // parts
-        run = np.empty(2 * slots, np.float32)
-        partial[n, part] = 0.0
-        for first in range(begin, end, RUN):
-            run[:] = 0.0
-            for p in range(first, min(first + RUN, end)):
-                for j in range(0, min(slots, size - p * slots), LANES):
-                    i = p * slots + j
-                    g = load_partial(dy, n * size + i, size - i)
-                    v = load_partial(x, n * size + i, size - i) - load(center, j)
-                    store(run, j, load(run, j) + g)
-                    store(run, slots + j, fma(v, g, load(run, slots + j)))
-            for j in range(slots):
-                partial[n, part, 0, j] += run[j]
-                partial[n, part, 1, j] += run[slots + j]
+        sums, products = np.zeros(slots), np.zeros(slots)
+        for p in range(part * periods // parts, (part + 1) * periods // parts):
+            row = x[n, p * slots : min((p + 1) * slots, size)]
+            gradient = dy[n, p * slots : min((p + 1) * slots, size)]
+            for j in range(row.size):
+                g = np.float64(gradient[j])
+                sums[j] += g
+                products[j] += (np.float64(row[j]) - center[j]) * g
+        partial[n, part, 0] = sums
+        partial[n, part, 1] = products
 
 
 @kernel
@@ -143,7 +134,7 @@ def product_sums(x: np.ndarray, dy: np.ndarray, center: np.ndarray | None = None
     """x, dy (N,H,W,C), center (C,) -> float64 (N,C) sums of dy and of (x - center) * dy over the pixels of every image."""
     N, C = x.shape[0], x.shape[-1]
     rows = x.reshape(N, -1)
-    slots = np.zeros(period(C), np.float32) if center is None else spread(center)
+    slots = spread(np.zeros(C) if center is None else center)
     partial = np.empty((N, parts_of(rows.shape[1], C), 2, period(C)))
     _product_sums(rows, slots, dy.reshape(N, -1), partial)
     totals = gather(partial.sum(axis=1), C)

@@ -1,0 +1,195 @@
+"""The vector type of the CPU kernels against NumPy, the cache of compiled kernels, and the vector width of other CPUs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import njit
+
+from epcore.kernels.cpu import product
+from epcore.kernels.cpu.arrays import blocks, empty, narrow, unblock, widen
+from epcore.kernels.cpu.reduction import gather, period, spread
+from epcore.kernels.cpu.simd import (
+    LANES,
+    TILE_ROWS,
+    fma,
+    fold,
+    horizontal_sum,
+    load,
+    load_block,
+    load_partial,
+    load_strip,
+    outer,
+    sigmoid,
+    slide,
+    slide_products,
+    splat,
+    store,
+    store_block,
+    store_partial,
+    store_strip,
+    where_greater,
+)
+
+STRIDE, TAPS, STRIP = 2, 3, 4
+PIXELS = (STRIP - 1) * STRIDE + TAPS
+SUMS = 2 * TAPS
+
+
+@njit(error_model="numpy")
+def _everything(x, out, partial, total):  # type: ignore[no-untyped-def]
+    """One compilation for all functions: every result has its own stretch of `out`, 64 vectors long."""
+    step = 64 * LANES
+    a, b, c = load(x, 1), load(x, 40), load(x, 80)
+    store(out, 0, fma(a, b, c))
+    store(out, LANES, a + b)
+    store(out, 2 * LANES, 2.0 * a - b)
+    store(out, 3 * LANES, a / (3.0 + b * b))
+    store(out, 4 * LANES, where_greater(a, b, c, splat(-1.0, 1)))
+    store_block(out, step, LANES, load_block(x, 3, 5, TAPS))
+    store_block(out, 2 * step, LANES, load_strip(x, 100, -2, 5, LANES, PIXELS))
+    pixels, taps = load_block(x, 0, LANES, PIXELS), load_block(x, 200, LANES, TAPS)
+    store_block(out, 3 * step, LANES, slide(splat(1.0, STRIP), pixels, taps, STRIDE))
+    gradients = load_block(x, 300, LANES, STRIP)
+    products = slide_products(splat(0.0, SUMS), pixels, gradients, STRIDE)
+    store_block(out, 4 * step, LANES, fold(products, taps))
+    store_block(out, 5 * step, LANES, outer(splat(1.0, 6), x, 7, 11, load_block(x, 50, LANES, 2)))
+    store_strip(out, 6 * step, LANES, pixels, 2)
+    for count in range(1, LANES + 2):
+        store_partial(partial, count * 2 * LANES, load_partial(x, 9, count) + 1.0, count)
+    total[0] = horizontal_sum(a)
+
+
+@njit(error_model="numpy")
+def _sigmoids(x, y):  # type: ignore[no-untyped-def]
+    for i in range(0, x.size, LANES):
+        store(y, i, sigmoid(load(x, i)))
+
+
+def test_vectors_against_numpy() -> None:
+    x = np.random.default_rng(0).standard_normal(4096).astype(np.float32)
+    room = np.zeros((7, 64, LANES), np.float32)
+    partial = np.zeros((LANES + 2, 2 * LANES), np.float32)
+    total = np.zeros(1, np.float32)
+    _everything(x, room.reshape(-1), partial.reshape(-1), total)
+
+    def vectors(start: int, step: int, count: int) -> np.ndarray:
+        return np.stack([x[start + r * step :][:LANES] for r in range(count)])
+
+    a, b, c = x[1:][:LANES], x[40:][:LANES], x[80:][:LANES]
+    double = a.astype(np.float64) * b + c
+    np.testing.assert_allclose(room[0, 0], double, rtol=0, atol=2.0**-22)
+    np.testing.assert_array_equal(room[0, 1], a + b)
+    np.testing.assert_array_equal(room[0, 2], 2 * a - b)
+    np.testing.assert_allclose(room[0, 3], a / (3 + b * b), rtol=3e-7)
+    np.testing.assert_array_equal(room[0, 4], np.where(a > b, c, -1))
+    np.testing.assert_array_equal(room[1, :TAPS], vectors(3, 5, TAPS))
+    strip = np.zeros((PIXELS, LANES), np.float32)
+    strip[2:7] = vectors(100, LANES, 5)
+    np.testing.assert_array_equal(room[2, :PIXELS], strip)
+    pixels, taps, gradients = vectors(0, LANES, PIXELS), vectors(200, LANES, TAPS), vectors(300, LANES, STRIP)
+    slid = [1 + (pixels[r * STRIDE : r * STRIDE + TAPS] * taps).sum(0) for r in range(STRIP)]
+    np.testing.assert_allclose(room[3, :STRIP], slid, atol=2e-6)
+    products = [(pixels[t : t + (STRIP - 1) * STRIDE + 1 : STRIDE] * gradients).sum(0) for t in range(TAPS)]
+    np.testing.assert_allclose(room[4, :TAPS], products, atol=2e-6)
+    tile = 1 + x[7 : 7 + 33 : 11][:, None, None] * vectors(50, LANES, 2)
+    np.testing.assert_allclose(room[5, :6], tile.reshape(6, LANES), atol=1e-6)
+    np.testing.assert_array_equal(room[6, :2], pixels[:2])
+    assert not room[6, 2:].any()
+    np.testing.assert_allclose(total[0], a.sum(), atol=1e-6)
+    for count in range(1, LANES + 2):
+        kept = min(count, LANES)
+        np.testing.assert_array_equal(partial[count, :kept], x[9 : 9 + kept] + 1)
+        assert not partial[count, kept:].any(), "a partial store wrote too far"
+
+
+def test_sigmoid_is_accurate_over_its_whole_range() -> None:
+    x = np.linspace(-86, 86, 1 << 16, dtype=np.float32)
+    y = np.empty_like(x)
+    _sigmoids(x, y)
+    expected = 1 / (1 + np.exp(-x.astype(np.float64)))
+    assert np.abs(y / expected - 1).max() < 3e-7
+    edges = np.array([np.nan, np.inf, -np.inf, 1000, -1000, 0, -0.0, 88] * (LANES // 8), np.float32)
+    y = np.empty_like(edges)
+    _sigmoids(edges, y)
+    np.testing.assert_allclose(y[:8], [np.nan, 1, 0, 1, 0, 0.5, 0.5, 1], atol=1e-37, rtol=2e-7)
+
+
+@pytest.mark.parametrize("channels", [1, 8, LANES, LANES + 1, 24, 28, 40, 41, 144, 240])
+def test_channels_are_covered_once(channels: int) -> None:
+    x = np.arange(3 * channels, dtype=np.float32).reshape(3, channels)
+    wide = widen(x)
+    assert wide.shape[1] == max(channels, LANES)
+    np.testing.assert_array_equal(narrow(wide, channels), x)
+    C = wide.shape[1]
+    starts = [min(block * LANES, C - LANES) for block in range(blocks(C))]
+    np.testing.assert_array_equal(unblock(np.concatenate([wide[:, c : c + LANES] for c in starts], axis=1), C), wide)
+    slots = spread(x)
+    assert slots.shape[1] == period(channels)
+    assert period(channels) % LANES == period(channels) % channels == 0
+    np.testing.assert_array_equal(gather(slots, channels), x * (period(channels) // channels))
+
+
+@pytest.mark.parametrize("columns", [*range(LANES, 6 * LANES + 1), 240])
+def test_panels_cover_all_columns(columns: int) -> None:
+    covered = np.zeros(columns, int)
+    for first, step, width in product.split_columns(columns):
+        assert 1 <= width <= 3
+        for v in range(width):
+            assert first + v * step + LANES <= columns
+            covered[first + v * step : first + v * step + LANES] += 1
+    assert covered.min() == 1
+
+
+def test_outputs_start_on_a_cache_line() -> None:
+    for size in (1, 5, 1000, 1 << 20):
+        array = empty((size, 3))
+        assert array.ctypes.data % 64 == 0
+        assert array.shape == (size, 3)
+        assert array.flags.c_contiguous
+
+
+def _python(code: str, **environment: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_a_new_process_loads_compiled_kernels_and_notices_changed_sources(tmp_path: Path) -> None:
+    use = """
+import numpy as np
+from epcore.kernels.cpu import jit
+{change}
+from epcore.kernels.cpu import swish
+swish.forward(np.ones(100, np.float32))
+print(sum(swish.activate.stats.cache_hits.values()), sum(swish.activate.stats.cache_misses.values()))
+"""
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert _python(use.format(change=""), **cache) == "0 1"
+    assert _python(use.format(change=""), **cache) == "1 0"
+    assert _python(use.format(change="jit._DIGEST = 'another simd.py'"), **cache) == "0 1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("features", ["+avx2,+fma", "+sse2"])
+def test_parity_on_narrower_cpus(features: str, tmp_path: Path) -> None:
+    """The parity tests again, compiled for a CPU with 8 lanes: with multiply-add, and without."""
+    if "+avx2" not in _python("from epcore.kernels.cpu.simd import FEATURES; print(*FEATURES)"):
+        pytest.skip("needs an x86 CPU with AVX2")
+    environment = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    assert _python("from epcore.kernels.cpu.simd import LANES; print(LANES)", **environment) == "8"
+    file = str(Path(__file__).with_name("test_cpu_parity.py"))
+    _python(f"import sys, pytest; sys.exit(pytest.main(['-q', '-x', {file!r}]))", **environment)
+
+
+def test_tiles_fit_the_registers() -> None:
+    """Sums, three vectors of columns and one scalar."""
+    registers = 32 if LANES == 16 else 16
+    assert registers >= TILE_ROWS * 3 + 4
