@@ -19,7 +19,7 @@ from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.tiles import load_tile
-from epcore.kernels.cpu.simd import LANES, TILE_ROWS, load_block, outer, repeat, sigmoid, splat, store_tile, where_greater
+from epcore.kernels.cpu.simd import LANES, TILE_ROWS, load_block, outer, repeat, splat, store_tile, swish, where_greater
 
 ROWS = TILE_ROWS
 
@@ -28,7 +28,7 @@ ROWS = TILE_ROWS
 def finish(sums, activation, beta):  # type: ignore[no-untyped-def]  # register blocks have no Python type
     """The activation of a block of sums; beta is the factor of (E-)swish or the cap of ReLU."""
     if activation == f.SWISH:
-        return sums * sigmoid(sums) * beta
+        return swish(sums) * beta
     if activation == f.RELU:
         positive = where_greater(sums, splat(0.0, 1), sums, splat(0.0, 1))
         cap = splat(beta, 1)
