@@ -29,9 +29,9 @@ def transposed_crop(kernel: int, stride: int) -> int:
     return max(kernel - stride, 0) // 2
 
 
-def window_padding(height: int, width: int, kernel: int, stride: int) -> tuple[tuple[int, int], ...]:
-    """SAME padding of an NHWC array in the form `numpy.pad` takes."""
-    return (0, 0), same_padding(height, kernel, stride), same_padding(width, kernel, stride), (0, 0)
+def window_padding(height: int, width: int, kernel: tuple[int, ...], stride: int) -> tuple[tuple[int, int], ...]:
+    """SAME padding of an NHWC array for a kernel (kh, kw), in the form `numpy.pad` takes."""
+    return (0, 0), same_padding(height, kernel[0], stride), same_padding(width, kernel[1], stride), (0, 0)
 
 
 def nhwc_to_nchw(x: Array) -> Array:

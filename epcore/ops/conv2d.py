@@ -29,7 +29,7 @@ def forward(x: Array, w: Array, b: Array | None = None, *, stride: int = 1) -> t
     xp = array_module(x, w, b)
     shape = output_shape(x.shape, w.shape, None if b is None else b.shape, stride=stride)
     _, OH, OW, _ = shape
-    padded = xp.pad(x, window_padding(x.shape[1], x.shape[2], w.shape[0], stride))
+    padded = xp.pad(x, window_padding(x.shape[1], x.shape[2], w.shape[:2], stride))
     y = xp.zeros(shape, x.dtype)
     for u in range(w.shape[0]):
         for v in range(w.shape[1]):
@@ -47,7 +47,7 @@ def backward(
     xp = array_module(dy, x, w)
     need_x, need_w, need_b = needs or (True, True, True)
     OH, OW = dy.shape[1:3]
-    padding = window_padding(x.shape[1], x.shape[2], w.shape[0], stride)
+    padding = window_padding(x.shape[1], x.shape[2], w.shape[:2], stride)
     padded = xp.pad(x, padding) if need_w else None
     dpadded = xp.zeros([n + sum(p) for n, p in zip(x.shape, padding, strict=True)], x.dtype) if need_x else None
     dw = xp.zeros_like(w) if need_w else None

@@ -22,7 +22,7 @@ def forward(x: Array, w: Array, *, stride: int = 1) -> tuple[Array, tuple[Array,
     xp = array_module(x, w)
     shape = output_shape(x.shape, w.shape, stride=stride)
     _, OH, OW, _ = shape
-    padded = xp.pad(x, window_padding(x.shape[1], x.shape[2], w.shape[0], stride))
+    padded = xp.pad(x, window_padding(x.shape[1], x.shape[2], w.shape[:2], stride))
     y = xp.zeros(shape, x.dtype)
     for u in range(w.shape[0]):
         for v in range(w.shape[1]):
@@ -38,7 +38,7 @@ def backward(
     xp = array_module(dy, x, w)
     need_x, need_w = needs or (True, True)
     OH, OW = dy.shape[1:3]
-    padding = window_padding(x.shape[1], x.shape[2], w.shape[0], stride)
+    padding = window_padding(x.shape[1], x.shape[2], w.shape[:2], stride)
     padded = xp.pad(x, padding) if need_w else None
     dpadded = xp.zeros([n + sum(p) for n, p in zip(x.shape, padding, strict=True)], x.dtype) if need_x else None
     dw = xp.zeros_like(w) if need_w else None

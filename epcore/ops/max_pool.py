@@ -20,7 +20,7 @@ def forward(x: Array, *, size: int = 2, stride: int = 2) -> tuple[Array, tuple[A
     """x (N,H,W,C) -> y (N, ceil(H/s), ceil(W/s), C)."""
     xp = array_module(x)
     shape = output_shape(x.shape, size=size, stride=stride)
-    padding = window_padding(x.shape[1], x.shape[2], size, stride)
+    padding = window_padding(x.shape[1], x.shape[2], (size, size), stride)
     padded = xp.pad(x, padding, constant_values=-xp.inf)
     y = xp.full(shape, -xp.inf, x.dtype)
     argmax = xp.zeros(shape, xp.uint8)
@@ -36,7 +36,7 @@ def forward(x: Array, *, size: int = 2, stride: int = 2) -> tuple[Array, tuple[A
 def backward(dy: Array, saved: tuple[Array, Shape], *, size: int = 2, stride: int = 2) -> tuple[Array]:
     argmax, shape = saved
     xp = array_module(dy, argmax)
-    padding = window_padding(shape[1], shape[2], size, stride)
+    padding = window_padding(shape[1], shape[2], (size, size), stride)
     dpadded = xp.zeros([n + sum(p) for n, p in zip(shape, padding, strict=True)], dy.dtype)
     for u in range(size):
         for v in range(size):
