@@ -1,0 +1,85 @@
+"""Where the tests of the CUDA kernels run: on the processor in one of three thread orders, or on a GPU where there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import numpy as np
+import pytest
+
+import epcore.kernels.cuda
+from cuda_on_host.host_module import ORDERS, HostKernel, HostModule
+from epcore.kernels.cuda import loader
+from epcore.kernels.cuda.loader import Source
+
+HOST_ORDERS = tuple(ORDERS)
+DEVICES = (*HOST_ORDERS, pytest.param("gpu", marks=pytest.mark.gpu))
+
+
+def sources() -> dict[str, Source]:
+    """Every `.cu` file of the package, by name."""
+    names = [module.name for module in iter_modules(epcore.kernels.cuda.__path__)]
+    modules = [import_module(f"epcore.kernels.cuda.{name}") for name in names]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Source)]
+    return {source.file: source for source in found}
+
+
+@cache
+def host_compiler(file: str, code: str, kernels: tuple[str, ...]) -> HostModule:
+    return HostModule(code, kernels, name=file, sanitizer=os.environ.get("EPCORE_HOST_CUDA_SANITIZER", ""))
+
+
+def _compile(file: str, code: str, kernels: Sequence[str]) -> HostModule:
+    return host_compiler(file, code, tuple(kernels))
+
+
+class Device:
+    """Moves arrays to where kernels run and back."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.xp: Any = loader.require_cupy() if name == "gpu" else np
+
+    def put(self, value: Any) -> Any:
+        """Arrays, None and anything else, alone or in tuples and lists."""
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.put(v) for v in value)
+        return self.xp.asarray(value) if isinstance(value, np.ndarray) else value
+
+    def get(self, value: Any) -> Any:
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.get(v) for v in value)
+        return value.get() if self.name == "gpu" and isinstance(value, self.xp.ndarray) else value
+
+
+@contextlib.contextmanager
+def device(name: str) -> Iterator[Device]:
+    """Kernels run there within the block; skips the test, with the reason, where they cannot."""
+    if name == "gpu":
+        try:
+            yield Device(name)
+        except RuntimeError as error:
+            if "cannot run" not in str(error):
+                raise
+            pytest.skip(str(error))
+        return
+    require_compiler()
+    before, HostKernel.order = HostKernel.order, name
+    try:
+        with loader.use_compiler(_compile):
+            yield Device(name)
+    finally:
+        HostKernel.order = before
+
+
+def require_compiler() -> None:
+    """Skips the test where there is no g++ to compile the kernels for the processor."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed: it compiles the CUDA kernels for the processor")

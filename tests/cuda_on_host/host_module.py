@@ -1,0 +1,118 @@
+"""Runs CUDA C++ kernels on the processor: g++ compiles the source through cuda_on_host.h, ctypes launches it.
+
+`HostModule` offers what the launchers use of `cupy.RawModule`. Blind spots: races between blocks, the bit accuracy of fused
+multiply-adds and of CUDA's own exp, two different barriers on one source line, performance.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+HERE = Path(__file__).parent
+ORDERS = {"forward": 0, "reversed": 1, "shuffled": 2}
+SANITIZERS = {
+    "": ["-O1"],
+    "asan": ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"],
+    "tsan": ["-O1", "-g1", "-fsanitize=thread"],
+}
+_STATIC_SHARED = re.compile(r"(?<!extern )__shared__\s+([\w:]+(?:\s+[\w:]+)*?)\s+(\w+)\s*((?:\[[^\]]+\]\s*)*);")
+_DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+([\w:]+(?:\s+[\w:]+)*?)\s+(\w+)\s*\[\s*\]\s*;")
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept between runs: EPCORE_HOST_CUDA_CACHE, or a folder of this user under the temporary one."""
+    default = Path(tempfile.gettempdir()) / f"epcore-cuda-on-host-{os.getuid()}"
+    folder = Path(os.environ.get("EPCORE_HOST_CUDA_CACHE", default))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def compile_shared_object(source: str, name: str, sanitizer: str) -> Path:
+    """g++ -> a shared object in the cache, named after everything that went in. Raises RuntimeError with g++'s text."""
+    command = ["g++", "-std=c++17", "-shared", "-fPIC", f"-I{HERE}", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused",
+               "-fno-strict-aliasing", "-ffp-contract=off", *SANITIZERS[sanitizer]]  # fmt: skip
+    headers = "".join((HERE / header).read_text() for header in ("cuda_on_host.h", "fibers.h"))
+    key = hashlib.sha256("\0".join([*command, headers, source]).encode()).hexdigest()[:20]
+    target = cache_folder() / f"{name}-{key}.so"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            written, compiled = Path(folder) / f"{name}.cpp", Path(folder) / target.name
+            written.write_text(source)
+            result = subprocess.run([*command, str(written), "-o", str(compiled)], capture_output=True, text=True, check=False)
+            if result.returncode:
+                raise RuntimeError(f"{name} does not compile:\n{result.stderr}")
+            os.replace(compiled, target)
+    return target
+
+
+class HostModule:
+    """Kernels of one source. code: CUDA C++; name_expressions: the kernels wanted, template arguments included."""
+
+    def __init__(self, code: str, name_expressions: Sequence[str], *, name: str = "kernel", sanitizer: str = "") -> None:
+        body = _DYNAMIC_SHARED.sub(r"\1* \2 = coh::dynamic_shared<\1>();", code)
+        body = _STATIC_SHARED.sub(r"auto& \2 = coh::static_shared<\1\3, __COUNTER__>();", body)
+        exports = "".join(f"COH_EXPORT(coh_kernel{i}, {kernel})\n" for i, kernel in enumerate(name_expressions))
+        source = f'#include "cuda_on_host.h"\n#line 1 "{name}.cu"\n{body}\n{exports}'
+        self.library = ctypes.CDLL(str(compile_shared_object(source, name, sanitizer)))
+        self.index = {kernel: i for i, kernel in enumerate(name_expressions)}
+
+    def get_function(self, kernel: str) -> HostKernel:
+        symbol = f"coh_kernel{self.index[kernel]}"
+        signature = self.library[f"{symbol}_signature"]
+        signature.restype = ctypes.c_char_p
+        return HostKernel(self.library[symbol], kernel, signature().decode().split())
+
+
+class HostKernel:
+    """One kernel, launched as CuPy's are: kernel(grid, block, arguments, shared_mem=bytes)."""
+
+    order: ClassVar[str] = "forward"
+    seed: ClassVar[int] = 1
+
+    def __init__(self, function: Callable[..., int], name: str, signature: list[str]) -> None:
+        self.function, self.name, self.signature = function, name, signature
+
+    def __call__(self, grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], *, shared_mem: int = 0) -> None:
+        """Raises TypeError where an argument is not what the kernel takes, RuntimeError for what the emulator noticed."""
+        got = [_describe(argument) for argument in arguments]
+        if len(got) != len(self.signature) or any(w not in g for g, w in zip(got, self.signature, strict=True)):
+            raise TypeError(f"{self.name}: arguments {got}, the kernel takes {self.signature}")
+        values = [_value(argument) for argument in arguments]
+        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        error = ctypes.create_string_buffer(500)
+        order, seed = ORDERS[self.order], ctypes.c_uint64(self.seed)
+        if self.function(_three(grid), _three(block), shared_mem, pointers, order, seed, error, len(error)):
+            raise RuntimeError(f"{self.name}: {error.value.decode()}")
+
+
+def _describe(argument: Any) -> tuple[str, ...]:
+    """What kernel parameters the argument fits, as `signature` in cuda_on_host.h writes them."""
+    if isinstance(argument, np.ndarray):
+        return ("P8",)
+    if isinstance(argument, np.uintp) and not argument:
+        return ("P8", "u8")  # a null pointer
+    if isinstance(argument, np.generic):
+        return (f"{argument.dtype.kind}{argument.dtype.itemsize}",)
+    return (type(argument).__name__,)
+
+
+def _value(argument: np.ndarray | np.generic) -> Any:
+    if isinstance(argument, np.ndarray):
+        if not argument.flags.c_contiguous:
+            raise ValueError("a kernel argument is not contiguous")
+        return ctypes.c_void_p(argument.ctypes.data)
+    return np.ctypeslib.as_ctypes_type(argument.dtype)(argument.item())
+
+
+def _three(size: Sequence[int]) -> Any:
+    return (ctypes.c_uint * 3)(*(*size, 1, 1, 1)[:3])

@@ -1,0 +1,184 @@
+"""Every CUDA kernel, through its launcher, against the float64 reference operators: forward and backward, float and double.
+
+Without a GPU the kernels run on the processor (tests/cuda_on_host), with their threads in three orders; with one, the `gpu` mark
+runs the same tests there. The launchers' results have to be the same bits in every order: no kernel may depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_on_host.devices import DEVICES, HOST_ORDERS, Device, device
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from epcore.kernels.cuda import bilinear
+from epcore.ops import OPS
+from epcore.ops.conv_transpose2d import bilinear_kernel
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call. shapes: of the inputs (None for one left out); length: of the longest sum behind an output element."""
+
+    op: str
+    shapes: tuple[Shape | None, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    length: int = 1
+    kinds: str = ""  # a letter an input: n normal (default), p positive, m mask of 0 and 1
+
+    def __str__(self) -> str:
+        shapes = " ".join("x".join(map(str, shape)) if shape is not None else "-" for shape in self.shapes)
+        return " ".join([self.op, shapes, *(f"{key}={value}" for key, value in self.attributes.items())])
+
+    def inputs(self, rng: np.random.Generator, dtype: str) -> list[np.ndarray | None]:
+        draws = {
+            "n": lambda shape: rng.normal(size=shape),
+            "p": lambda shape: rng.uniform(0.5, 2, size=shape),
+            "m": lambda shape: rng.integers(0, 2, size=shape),
+        }
+        kinds = self.kinds.ljust(len(self.shapes), "n")
+        return [None if s is None else np.asarray(draws[k](s), dtype) for s, k in zip(self.shapes, kinds, strict=True)]
+
+    @property
+    def factor(self) -> float:
+        """Allowed error in units of the dtype's epsilon and the largest reference value (design: 8 elementwise, 2 sums)."""
+        return 8 if self.length == 1 else 2 * self.length**0.5
+
+
+def _convolutions() -> Iterator[Case]:
+    for x, w, stride in [
+        ((1, 7, 5, 8), (1, 1, 8, 12), 1),  # one product, vectors
+        ((2, 5, 3, 6), (1, 1, 6, 5), 1),  # no multiple of four
+        ((2, 9, 9, 20), (1, 1, 20, 40), 1),
+        ((1, 130, 130, 4), (1, 1, 4, 64), 1),  # enough tiles for the large shape
+        ((1, 186, 180, 4), (1, 1, 4, 8), 1),  # and for the narrow one
+        ((2, 5, 7, 4), (1, 1, 4, 8), 2),
+        ((1, 11, 9, 3), (3, 3, 3, 8), 2),  # the stem
+        ((2, 8, 6, 3), (3, 3, 3, 5), 2),
+        ((1, 6, 7, 8), (3, 3, 8, 4), 1),
+        ((1, 130, 128, 4), (3, 3, 4, 36), 1),
+        ((1, 256, 132, 4), (3, 3, 4, 8), 1),
+        ((1, 1, 1, 4), (3, 3, 4, 4), 2),
+        ((1, 4, 9, 2), (5, 3, 2, 3), 3),
+    ]:
+        y = prod(OPS["conv2d"].output_shape(x, w, stride=stride)[:3])
+        length = max(prod(w[:3]), prod((*w[:2], w[3])), y)
+        yield Case("conv2d", (x, w, (w[3],)), {"stride": stride}, length)
+        if x[1] < 10:
+            yield Case("conv2d", (x, w, None), {"stride": stride}, length)
+    for x, w, stride in [
+        ((1, 5, 4, 16), (4, 4, 16, 16), 2),
+        ((2, 3, 5, 3), (4, 4, 5, 3), 2),
+        ((1, 4, 3, 4), (3, 3, 8, 4), 2),
+        ((1, 3, 3, 4), (2, 2, 4, 4), 3),  # the kernel is smaller than the stride: gaps
+        ((1, 5, 5, 4), (3, 3, 4, 4), 1),
+    ]:
+        length = max(prod(w[:2]) * max(w[2:]), prod(x[:3]) * stride**2)
+        yield Case("conv_transpose2d", (x, w, (w[2],)), {"stride": stride}, length)
+        yield Case("conv_transpose2d", (x, w, None), {"stride": stride}, length)
+
+
+def _depthwise() -> Iterator[Case]:
+    for kernel in (3, 5):
+        for stride in (1, 2):
+            for x in [(1, 9, 11, 8), (2, 7, 6, 5), (1, 10, 8, 52), (3, 8, 13, 4), (1, 1, 2, 8), (1, 6, 5, 68)]:
+                length = max(kernel**2, prod(x[:3]))
+                yield Case("depthwise_conv2d", (x, (kernel, kernel, x[3])), {"stride": stride}, length)
+
+
+def _others() -> Iterator[Case]:
+    for x in [(1, 5, 7, 8), (2, 3, 5, 3), (3, 9, 4, 20), (1, 33, 17, 12)]:
+        C, pixels, rows = x[3], x[1] * x[2], prod(x[:3])
+        for op in ("swish", "eswish", "sigmoid", "relu"):
+            yield Case(op, (x,))
+        yield Case("eswish", (x,), {"beta": 1.5})
+        yield Case("relu", (x,), {"maximum": 0.5})
+        yield Case("prelu", (x, (C,)), length=rows)
+        yield Case("add", (x, x))
+        yield Case("drop_connect", (x, (x[0], 1, 1, 1)), {"rate": 0.25}, kinds="nm")
+        yield Case("global_mean", (x,), length=pixels)
+        for training in (False, True):
+            yield Case("batch_norm", (x, (C,), (C,), (C,), (C,)), {"training": training}, rows, "nnnnp")
+        for activation in ("swish", "eswish", "relu"):
+            R = max(2, C // 4)  # a lone reduced unit is a sum that may cancel: nothing to measure its error by
+            shapes = x, (1, 1, C, R), (R,), (1, 1, R, C), (C,)
+            yield Case("squeeze_excite", shapes, {"activation": activation}, pixels * C)
+        yield Case("max_pool", (x,))
+        yield Case("max_pool", (x,), {"size": 3, "stride": 2})
+        yield Case("max_pool", (x,), {"size": 3, "stride": 1})
+        yield Case("max_pool", (x,), {"size": 2, "stride": 3})
+        yield Case("avg_pool", (x,), {"size": 2}, 4)
+        yield Case("avg_pool", (x,), {"size": 3}, 9)
+        yield Case("multiply", (x, x))
+        yield Case("multiply", (x, (x[0], 1, 1, C)), length=pixels)
+        yield Case("multiply", ((C,), x), length=rows)
+        yield Case("multiply", ((x[0], x[1], 1, 1), (1, 1, x[2], C)), length=rows * C)
+        yield Case("concat", (x, (*x[:3], 4)))
+        yield Case("concat", tuple((*x[:3], c) for c in (8, 4, 12, 4, 8, 4)))
+        yield Case("concat", tuple((*x[:3], c) for c in (3, 1, 2)))
+        for reduction in ("mean", "sum"):
+            for mask in (None, x, (x[0], 1, 1, C), (1, x[1], 1, 1)):
+                yield Case("mse", (x, x, mask), {"reduction": reduction}, prod(x), "nnm")
+    yield Case("sigmoid", ((7,),))
+    yield Case("squeeze_excite", ((1, 64, 40, 8), (1, 1, 8, 2), (2,), (1, 1, 2, 8), (8,)), {}, 64 * 40 * 8)
+
+
+CASES = [*_convolutions(), *_depthwise(), *_others()]
+
+
+@pytest.fixture(params=DEVICES)
+def place(request: pytest.FixtureRequest) -> Iterator[Device]:
+    with device(request.param) as found:
+        yield found
+
+
+def run(case: Case, arrays: list[Any], dy: Any, module: Any) -> tuple[list[Any], list[Any]]:
+    """(y and what was saved, gradients) of `module`'s forward and backward."""
+    y, saved = module.forward(*arrays, **case.attributes)
+    gradients = module.backward(dy, saved, **case.attributes)
+    return [y, *(value for value in saved if hasattr(value, "dtype"))], list(gradients)
+
+
+def compare(case: Case, dtype: str, place: Device, seed: int = 0) -> list[np.ndarray | None]:
+    """Runs the case on the device and against the reference in double; what the kernels gave."""
+    rng = np.random.default_rng(seed)
+    arrays = case.inputs(rng, dtype)
+    wide = [None if a is None else a.astype(np.float64) for a in arrays]
+    y, _ = OPS[case.op].forward(*wide, **case.attributes)
+    dy = np.asarray(rng.normal(size=y.shape), dtype)
+    expected = run(case, wide, dy.astype(np.float64), OPS[case.op])
+    kernels = import_module(f"epcore.kernels.cuda.{case.op}")
+    before = [None if a is None else a.copy() for a in arrays]
+    outputs, gradients = run(case, place.put(arrays), place.put(dy), kernels)
+    outputs, gradients = place.get(outputs), place.get(gradients)
+    for a, b in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(a, b)  # inputs are left alone
+    for name, got, want in [("forward", *pair) for pair in zip(outputs, expected[0], strict=True)] + [
+        ("backward", *pair) for pair in zip(gradients, expected[1], strict=True)
+    ]:
+        if want is None:
+            assert got is None
+            continue
+        assert got.shape == want.shape, name
+        if got.dtype == np.uint8:
+            np.testing.assert_array_equal(got, want)
+            continue
+        assert got.dtype == dtype
+        allowed = case.factor * np.finfo(dtype).eps * np.abs(want).max(initial=0)
+        assert np.abs(got - want).max() <= allowed, f"{name} {got.shape}: off by {np.abs(got - want).max()}, allowed {allowed}"
+    return [*outputs, *gradients]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_kernel_equals_reference(case: Case, dtype: str, place: Device) -> None:
+    compare(case, dtype, place)
