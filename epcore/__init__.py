@@ -22,6 +22,7 @@ from epcore.backend import use_backend
 from epcore.models import EfficientNet, EfficientPose, PoseOutputs
 from epcore.ops import OPS
 from epcore.tape import Tape, Tensor
+from epcore.threads import get_threads, set_threads
 
 if TYPE_CHECKING:
     from epcore.inference import Plan, compile
@@ -40,8 +41,10 @@ __all__ = [
     "Tape",
     "Tensor",
     "compile",
+    "get_threads",
     "load_weights",
     "predict",
+    "set_threads",
     "use_backend",
 ]
 

@@ -9,8 +9,8 @@ A plan is a snapshot: the weights as they are now, batch norms folded, every buf
 
 from __future__ import annotations
 
-import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -22,16 +22,7 @@ from epcore.inference.fold import fold
 from epcore.inference.program import Program, assemble
 from epcore.models.efficientpose import EfficientPose, PoseOutputs
 from epcore.network import Network
-
-
-def default_threads() -> int:
-    """EPCORE_THREADS if set, else the cores this process may use. Raises ValueError where EPCORE_THREADS is no number > 0."""
-    wanted = os.environ.get("EPCORE_THREADS")
-    if wanted is not None:
-        if not wanted.isdecimal() or int(wanted) < 1:
-            raise ValueError(f"EPCORE_THREADS is {wanted!r}, expected a whole number above 0")
-        return int(wanted)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from epcore.threads import get_threads
 
 
 @dataclass(frozen=True)
@@ -88,6 +79,9 @@ class Plan:
         self._crew = crew(threads)
         self._lock = threading.Lock()
         self._outputs = {label: self._view(label) for label in self._program.outputs}
+        # Compiled (or loaded) here and not in the threads: one that failed would leave the others at the barrier.
+        self._execute = _executor()
+        self._execute(self._program.arena, self._program.arena, self._program.rows[:0], self._counters, self._barrier, 0, 0, 1)
 
     @property
     def constant_bytes(self) -> int:
@@ -173,12 +167,18 @@ class Plan:
             raise ValueError(f"x has {int((~np.isfinite(x)).sum())} values that are NaN or infinite")
 
 
+def _executor() -> Callable[..., None]:
+    from epcore.inference.executor import execute
+
+    return execute
+
+
 def compile(
     model: Network, batch: int = 1, *, resolution: int | tuple[int, int] | None = None, threads: int | None = None
 ) -> Plan:
     """A plan that computes what `model` does at inference, for x of one shape.
 
-    resolution: side, or (height, width), of x; the model's own by default. threads: `default_threads()` by default.
+    resolution: side, or (height, width), of x; the model's own by default. threads: `epcore.get_threads()` by default.
     Raises TypeError for anything but a float32 network on NumPy arrays and ValueError for a network with parts that plans
     do not know, for a batch or thread count below 1, and for a model in training mode.
     """
@@ -188,7 +188,7 @@ def compile(
         raise ValueError("the model is in training mode: call model.eval() first, plans use running statistics")
     if model.dtype != np.float32 or not all(isinstance(array, np.ndarray) for array in model.parameters.values()):
         raise TypeError(f"compile takes float32 parameters in NumPy arrays, {model.name} has {model.dtype}")
-    threads = default_threads() if threads is None else threads
+    threads = get_threads() if threads is None else threads
     for name, number in (("batch", batch), ("threads", threads)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"{name} is {number!r}, expected a whole number above 0")

@@ -77,8 +77,10 @@ class Crew:
     def _work(self, i: int) -> None:
         while True:
             self._start[i].acquire()
-            self._job(i + 1)
-            self._done[i].release()
+            try:
+                self._job(i + 1)
+            finally:
+                self._done[i].release()
 
     def run(self, job: Callable[[int], None]) -> None:
         """job(thread) on every thread at once; back when all are."""
@@ -86,9 +88,11 @@ class Crew:
             self._job = job
             for start in self._start:
                 start.release()
-            job(0)
-            for done in self._done:
-                done.acquire()
+            try:
+                job(0)
+            finally:
+                for done in self._done:
+                    done.acquire()
 
 
 _crews: dict[int, Crew] = {}
