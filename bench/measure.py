@@ -1,0 +1,88 @@
+"""Timing side by side: contenders take turns, so that whatever else the machine does hits all of them alike.
+
+Absolute figures move with the machine; the ratio of two medians from one run is what can be trusted.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+CACHE_BYTES = 64 << 20  # inputs rotate through this much memory: more than the last-level cache of common machines
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds of one contender, one number a round."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range over the median."""
+        low, _, high = statistics.quantiles(self.seconds, n=4)
+        return (high - low) / self.median
+
+
+def rotation(make: Callable[[int], np.ndarray], limit: int = 16) -> list[np.ndarray]:
+    """Inputs make(0), make(1), ... until together they exceed the cache (at least 2, at most `limit`)."""
+    first = make(0)
+    count = min(limit, max(2, CACHE_BYTES // max(1, first.nbytes) + 1))
+    return [first, *(make(i) for i in range(1, count))]
+
+
+def side_by_side(
+    contenders: Mapping[str, Callable[[Any], Any]], inputs: Sequence[Any], *, rounds: int = 30, warm_up: int = 3
+) -> dict[str, Sample]:
+    """Time every contender on the same inputs in turn, `rounds` times each, after `warm_up` untimed rounds."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(-warm_up, rounds):
+        x = inputs[turn % len(inputs)]
+        for name, run in contenders.items():
+            started = perf_counter()
+            run(x)
+            elapsed = perf_counter() - started
+            if turn >= 0:
+                seconds[name].append(elapsed)
+    return {name: Sample(tuple(values)) for name, values in seconds.items()}
+
+
+def copy_bandwidth() -> float:
+    """Bytes/s read plus written by a large copy with all threads of Numba."""
+    from numba import njit, prange
+
+    @njit(parallel=True)
+    def copy(a: np.ndarray, b: np.ndarray) -> None:
+        for i in prange(a.size):
+            b[i] = a[i]
+
+    a = np.ones(CACHE_BYTES // 2, np.float32)
+    b = np.empty_like(a)
+    sample = side_by_side({"copy": lambda _: copy(a, b)}, [None], rounds=9)["copy"]
+    return 2 * a.nbytes / min(sample.seconds)
+
+
+def product_peak() -> float:
+    """FLOP/s of the best large float32 matrix product at hand: NumPy's BLAS, or PyTorch's where installed."""
+    size = 1536
+    a = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
+    out = np.empty_like(a)
+    contenders: dict[str, Callable[[Any], Any]] = {"numpy": lambda x: np.matmul(x, x, out=out)}
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        tensor = torch.from_numpy(a)
+        contenders["torch"] = lambda _: tensor @ tensor
+    samples = side_by_side(contenders, [a], rounds=12)
+    return 2 * size**3 / min(min(sample.seconds) for sample in samples.values())
