@@ -5,8 +5,8 @@ not annotated are left out; hidden but annotated ones count. A missing predictio
 
 Published figures follow two conventions that share the name; both are here, and every result says which it is:
 
-official    As in the evaluation tool published with MPII: 14 keypoints, without pelvis and thorax; "total" pools them. "head" is
-            the mean of head_top and upper_neck. Exact at every threshold.
+official    As in the evaluation tool published with MPII: 14 keypoints, without pelvis and thorax; "total" pools them.
+            "head" is the mean of head_top and upper_neck. Exact at every threshold.
 widespread  As in the evaluator that most Python projects share: "head" is head_top alone, and what it prints as @0.1 is
             computed at 0.11. The total is the same, but for that threshold.
 """
@@ -114,26 +114,36 @@ def normalized_distances(
             raise ValueError(f"{name} has shape {np.shape(array)}, expected {shape}")
     offsets = np.asarray(predictions, np.float64) - np.asarray(keypoints, np.float64)
     distances = np.hypot(offsets[..., 0], offsets[..., 1]) / head_sizes(head_boxes)[:, None]
+    known = np.asarray(annotated, bool)
+    if not np.isfinite(np.asarray(keypoints)[known]).all():
+        raise ValueError("keypoints has values that are not finite where annotated says that they are known")
     distances[np.isnan(predictions).any(axis=2)] = np.inf
-    distances[~np.asarray(annotated, bool)] = np.nan
-    if np.isnan(distances[annotated]).any():
-        raise ValueError("keypoints has NaN where annotated says that they are known")
+    distances[~known] = np.nan
     return distances
 
 
 def pckh(distances: np.ndarray, tau: float = 0.5, convention: Convention = OFFICIAL) -> PCKh:
-    """distances (N,J) as from `normalized_distances` -> percentages at tau. Raises ValueError for a tau that is not positive."""
+    """distances (N,J) as from `normalized_distances` -> percentages at tau.
+
+    A group's figure is the mean of its keypoints' rates, of those that were annotated at all. Raises ValueError for a tau that
+    is not positive.
+    """
     if not tau > 0:
         raise ValueError(f"tau is {tau}, expected a positive share of the head's size")
     used = convention.thresholds.get(tau, tau)
     known = ~np.isnan(distances)
     hits = known & (np.where(known, distances, np.inf) <= used * (1 + _ROUNDING))
     rates = dict(zip(KEYPOINTS, _percent(hits.sum(axis=0), known.sum(axis=0)), strict=True))
-    groups = {group: float(np.mean([rates[name] for name in names])) for group, names in convention.groups.items()}
+    groups = {group: _mean([rates[name] for name in names]) for group, names in convention.groups.items()}
     counted = [index for index, name in enumerate(KEYPOINTS) if name not in EXCLUDED]
     total = _percent(hits[:, counted].sum(keepdims=True), known[:, counted].sum(keepdims=True))[0]
     persons = int(known[:, counted].any(axis=1).sum())
     return PCKh(convention.name, tau, used, groups, rates, total, persons, int(known[:, counted].sum()))
+
+
+def _mean(rates: list[float]) -> float:
+    found = [rate for rate in rates if not math.isnan(rate)]
+    return sum(found) / len(found) if found else math.nan
 
 
 def _percent(hits: np.ndarray, counts: np.ndarray) -> list[float]:
