@@ -1,0 +1,49 @@
+"""What an import did: every array with its source, its target and its digest, and what was left over on either side."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Match:
+    """One array that was imported. transformation says how it was changed on the way ("" for not at all)."""
+
+    source: str
+    target: str
+    shape: tuple[int, ...]
+    dtype: str
+    transformation: str
+    sha256: str
+
+
+@dataclass
+class Manifest:
+    """matched arrays, parameters of the model that the file lacks, arrays of the file that the model does not use."""
+
+    path: str
+    layout: str
+    sha256: str
+    matched: list[Match] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.path}: {self.layout}, sha256 {self.sha256}",
+            f"{len(self.matched)} arrays matched, {len(self.missing)} missing, {len(self.unused)} unused",
+        ]
+        lines += [f"  missing {name}" for name in self.missing] + [f"  unused {name}" for name in self.unused]
+        return "\n".join(lines)
+
+
+def digest(array: np.ndarray) -> str:
+    """SHA-256 of the array's bytes in C order."""
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
