@@ -12,6 +12,7 @@ from importlib import import_module
 COMMANDS = {
     "predict": "keypoints of people in pictures",
     "run": "raw maps of a stored input tensor",
+    "data": "check MPII, write its split, look at synthetic pictures",
     "audit": "parameters and FLOPs of every network, beside the paper's",
     "weights": "look into, import and export weight files",
 }

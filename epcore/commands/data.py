@@ -1,0 +1,168 @@
+"""epcore data: look at what a network would be trained on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from epcore.commands.output import check_writable, write_atomically
+from epcore.commands.predict import staged_folder
+
+if TYPE_CHECKING:
+    from epcore.data.mpii import Annotations
+    from epcore.data.record import Record
+
+_LISTED = 20  # problems printed; --json has all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from epcore.data.body import VARIETIES
+
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    check = actions.add_parser("check", help="what is in a folder with MPII; exit code 1 if pictures are missing or damaged")
+    check.add_argument("folder", metavar="DIR", help="folder with the annotation file and images/")
+    check.add_argument("--quick", action="store_true", help="read only the pictures' headers, not every pixel")
+    check.add_argument("--json", metavar="FILE", help="write the report as JSON; - is standard output")
+    check.set_defaults(act=_check)
+
+    split = actions.add_parser("split", help="write the random split of MPII as two files, one person a line")
+    split.add_argument("folder", metavar="DIR")
+    split.add_argument("train", metavar="TRAIN_FILE")
+    split.add_argument("validation", metavar="VALIDATION_FILE")
+    split.add_argument("--seed", type=int, default=0)
+    split.set_defaults(act=_split)
+
+    sample = actions.add_parser("sample", help="write synthetic pictures to look at, and their annotations")
+    sample.add_argument("folder", metavar="OUT_DIR")
+    sample.add_argument("--count", type=int, default=24)
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--size", type=int, default=256, help="side of the pictures, pixels (%(default)s)")
+    sample.add_argument("--variety", choices=tuple(VARIETIES), default="default", help="how hard they are (%(default)s)")
+    sample.add_argument("--overlay", action="store_true", help="draw the skeletons into the pictures")
+    sample.set_defaults(act=_sample)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return arguments.act(arguments)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from epcore.data.mpii import broken_pictures, find_mat, images_folder, picture_paths, read_annotations
+
+    if arguments.json:
+        check_writable(arguments.json)
+    mat, images = find_mat(arguments.folder), images_folder(arguments.folder)
+    annotations = read_annotations(mat, images)
+    paths = tqdm(picture_paths(annotations.records), unit="picture", disable=None, leave=False)
+    broken = {path.name: reason for path, reason in broken_pictures(paths, decode=not arguments.quick)}
+    report = _report(annotations, broken)
+    if arguments.json:
+        write_atomically(arguments.json, json.dumps(report, indent=1) + "\n")
+    if arguments.json != "-":
+        print(_as_text(report, str(mat)))
+    return 1 if broken else 0
+
+
+def _report(annotations: Annotations, broken: dict[str, str]) -> dict[str, Any]:
+    from epcore.data.mpii import split_names
+    from epcore.skeleton import KEYPOINTS
+
+    records = annotations.records
+    train, validation = split_names([record.name for record in records])
+    return {
+        "pictures": annotations.pictures,
+        "train_pictures": annotations.train_pictures,
+        "persons": len(records),
+        "persons_in_split": {"train": len(train), "validation": len(validation)},
+        "with_head_box": sum(record.head_box is not None for record in records),
+        "with_others": sum(bool(record.others) for record in records),
+        "annotated": {name: sum(bool(record.annotated[j]) for record in records) for j, name in enumerate(KEYPOINTS)},
+        "visible": {name: sum(bool(record.visible[j]) for record in records) for j, name in enumerate(KEYPOINTS)},
+        "problems": annotations.problems,
+        "broken_pictures": broken,
+    }
+
+
+def _as_text(report: dict[str, Any], mat: str) -> str:
+    split = report["persons_in_split"]
+    lines = [
+        mat,
+        f"  {report['pictures']} pictures, {report['train_pictures']} of them annotated for training",
+        f"  {report['persons']} persons to train on (default split {split['train']} / {split['validation']}), "
+        f"{report['with_head_box']} with a head box, {report['with_others']} with others in the picture",
+        f"  {'keypoint':<16}{'annotated':>10}{'visible':>10}",
+        *(f"  {name:<16}{count:>10}{report['visible'][name]:>10}" for name, count in report["annotated"].items()),
+    ]
+    broken = [f"{name}: {reason}" for name, reason in report["broken_pictures"].items()]
+    for title, entries in (("left out or corrected", report["problems"]), ("pictures missing or damaged", broken)):
+        lines.append(f"  {title}: {len(entries) or 'none'}")
+        lines += [f"    {entry}" for entry in entries[:_LISTED]]
+        if len(entries) > _LISTED:
+            lines.append(f"    ... and {len(entries) - _LISTED} more (--json has all)")
+    return "\n".join(lines)
+
+
+def _split(arguments: argparse.Namespace) -> int:
+    from epcore.data.mpii import find_mat, read_annotations, split_names
+
+    for path in (arguments.train, arguments.validation):
+        check_writable(path)
+    mat = find_mat(arguments.folder)
+    names = [record.name for record in read_annotations(mat, mat.parent).records]
+    for path, part in zip((arguments.train, arguments.validation), split_names(names, seed=arguments.seed), strict=True):
+        write_atomically(path, "".join(f"{name}\n" for name in part))
+        print(f"{len(part)} persons -> {path}")
+    return 0
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    from PIL import Image
+
+    from epcore.data.synthetic import SyntheticFigures
+
+    figures = SyntheticFigures(arguments.count, arguments.seed, size=arguments.size, variety=arguments.variety)
+    with staged_folder(arguments.folder) as folder:
+        assert folder is not None
+        annotations = []
+        for index in range(len(figures)):
+            record = figures.record(index)
+            name = f"{record.name}.png"
+            picture = _overlay(record) if arguments.overlay else Image.fromarray(record.pixels())
+            picture.save(folder / name)
+            annotations.append({"image": name, **_as_json(record)})
+        (folder / "annotations.json").write_text(json.dumps(annotations, indent=1) + "\n", "utf-8")
+    print(f"{len(figures)} pictures -> {arguments.folder}")
+    return 0
+
+
+def _as_json(record: Record) -> dict[str, Any]:
+    from epcore.skeleton import KEYPOINTS
+
+    assert record.head_box is not None
+    keypoints = [
+        {
+            "name": name,
+            "x": round(float(x), 3) if annotated else None,
+            "y": round(float(y), 3) if annotated else None,
+            "visible": bool(visible),
+        }
+        for name, (x, y), annotated, visible in zip(KEYPOINTS, record.keypoints, record.annotated, record.visible, strict=True)
+    ]
+    return {"keypoints": keypoints, "head_box": [round(float(value), 3) for value in record.head_box]}
+
+
+def _overlay(record: Record) -> Any:
+    """The picture with its skeleton; hidden keypoints faint."""
+    from epcore.pose import Keypoint, Pose, draw_pose
+    from epcore.skeleton import KEYPOINTS
+
+    pixels = record.pixels()
+    points = tuple(
+        Keypoint(name, float(x) if annotated else None, float(y) if annotated else None, float(visible))
+        for name, (x, y), annotated, visible in zip(KEYPOINTS, record.keypoints, record.annotated, record.visible, strict=True)
+    )
+    return draw_pose(pixels, Pose(pixels.shape[1], pixels.shape[0], points))
