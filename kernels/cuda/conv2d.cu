@@ -77,7 +77,7 @@ struct ClassPixels {
 // y = activation(conv(x, w) + bias); bias may be null. Block: one tile of pixels (blockIdx.x) x output channels (blockIdx.y).
 // Bytes: N*H*W*Cin (overlaps from L2) + kh*kw*Cin*Cout + N*OH*OW*Cout, times sizeof(T).
 template <class T, int V, class Shape>
-__global__ void __launch_bounds__(Shape::THREADS)
+__global__ void __launch_bounds__(Shape::THREADS, 4)
 conv2d_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias, T* __restrict__ y, int kind,
                T parameter, int N, int H, int W, int Cin, int OH, int OW, int Cout, int kh, int kw, int s, int top, int left) {
   const Geometry g{H, W, Cin, OH, OW, Cout, kh, kw, s, top, left};
@@ -88,7 +88,7 @@ conv2d_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __rest
 // dx (+ bias, for the transposed convolution's forward). Block: one tile of a class's pixels (blockIdx.x) x input channels
 // (blockIdx.y), blockIdx.z = class: no product with a tap that cannot reach. Bytes: as forward.
 template <class T, int V, class Shape>
-__global__ void __launch_bounds__(Shape::THREADS)
+__global__ void __launch_bounds__(Shape::THREADS, 4)
 conv2d_backward_data(const T* __restrict__ dy, const T* __restrict__ w, const T* __restrict__ bias, T* __restrict__ dx, int N,
                      int H, int W, int Cin, int OH, int OW, int Cout, int kh, int kw, int s, int top, int left) {
   const Geometry g{H, W, Cin, OH, OW, Cout, kh, kw, s, top, left};
@@ -103,7 +103,7 @@ conv2d_backward_data(const T* __restrict__ dy, const T* __restrict__ w, const T*
 // partial[slice] = patches^T @ dy over the slice's output pixels, slice = blockIdx.z; block: one tile of (u, v, c) x o.
 // Bytes: as forward, and 8 * slices * kh*kw*Cin*Cout.
 template <class T, int V, class Shape>
-__global__ void __launch_bounds__(Shape::THREADS)
+__global__ void __launch_bounds__(Shape::THREADS, 4)
 conv2d_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, double* __restrict__ partial, int rows_per_slice, int N,
                        int H, int W, int Cin, int OH, int OW, int Cout, int kh, int kw, int s, int top, int left) {
   const Geometry g{H, W, Cin, OH, OW, Cout, kh, kw, s, top, left};

@@ -21,6 +21,7 @@ from epcore.shapes import same_padding
 # Tiles of gemm.cuh: pixels and channels a block computes, its threads. Float vectors get all, everything else the small one.
 TILES = {"Large": (64, 64, 128), "Narrow": (128, 16, 128), "Small": (32, 32, 64)}
 STEP = 16  # BK of gemm.cuh
+BUSY = FILL // 4  # large tiles below which a GPU is half empty
 
 
 def _instances(*kernels: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -189,7 +190,7 @@ def _tile(M: int, N: int, V: int, classes: int = 1) -> tuple[str, Layout]:
     name = "Small"
     if V == 4:
         BM, BN, _ = TILES["Large"]
-        busy = ceil_div(M, BM) * ceil_div(N, BN) * classes >= FILL // 4
+        busy = ceil_div(M, BM) * ceil_div(N, BN) * classes >= BUSY
         name = "Narrow" if busy and N <= TILES["Narrow"][1] else "Large" if busy else "Small"
     BM, BN, threads = TILES[name]
     return name, ((ceil_div(M, BM), ceil_div(N, BN)), (threads,))

@@ -15,7 +15,7 @@
 template <int BM_, int BN_, int BK_, int TM_, int TN_>
 struct Tile {
   static constexpr int BM = BM_, BN = BN_, BK = BK_, TM = TM_, TN = TN_;
-  static constexpr int THREADS = (BM / TM) * (BN / TN);
+  static constexpr int THREADS = (BM / TM) * (BN / TN);  // four such blocks a multiprocessor leave 128 registers a thread
 };
 using Large = Tile<64, 64, 16, 4, 8>;    // 128 threads
 using Narrow = Tile<128, 16, 16, 4, 4>;  // 128 threads, for few output channels (heads, projections)

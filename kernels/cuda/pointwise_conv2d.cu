@@ -24,7 +24,7 @@ struct GatedRows {
 // y = activation((x * gate) @ w + bias) + residual; gate, bias, residual may be null.
 // Bytes: (M*Cin*ceil(Cout/BN) from L2, once from memory) + Cin*Cout + M*Cout (+ M*Cout residual), times sizeof(T).
 template <class T, int V, class Shape>
-__global__ void __launch_bounds__(Shape::THREADS)
+__global__ void __launch_bounds__(Shape::THREADS, 4)
 pointwise_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias, const T* __restrict__ residual,
                   const T* __restrict__ gate, T* __restrict__ y, int kind, T parameter, int M, int Cin, int Cout, int pixels) {
   gemm<T, V, Shape>(GatedRows<T, V>{x, gate, Cin, pixels}, Columns<T, V>{w, Cout},
@@ -34,7 +34,7 @@ pointwise_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __r
 
 // dx = dy @ w^T. Bytes: M*Cout + Cin*Cout + M*Cin, times sizeof(T).
 template <class T, int V, class Shape>
-__global__ void __launch_bounds__(Shape::THREADS)
+__global__ void __launch_bounds__(Shape::THREADS, 4)
 pointwise_backward_data(const T* __restrict__ dy, const T* __restrict__ w, T* __restrict__ dx, int M, int Cin, int Cout) {
   gemm<T, V, Shape>(Rows<T, V>{dy, Cout}, Rows<T, V>{w, Cout}, Epilogue<T, V>{dx, Cin, nullptr, nullptr, NONE, T(0)},
                     blockIdx.x * Shape::BM, blockIdx.y * Shape::BN, M, Cin, 0, Cout);
@@ -43,7 +43,7 @@ pointwise_backward_data(const T* __restrict__ dy, const T* __restrict__ w, T* __
 // partial[slice] = x^T @ dy over the slice's pixels, slice = blockIdx.z. Bytes: M*Cin + M*Cout read, times sizeof(T), and
 // 8 * slices * Cin*Cout.
 template <class T, int V, class Shape>
-__global__ void __launch_bounds__(Shape::THREADS)
+__global__ void __launch_bounds__(Shape::THREADS, 4)
 pointwise_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, double* __restrict__ partial, int M,
                           int rows_per_slice, int Cin, int Cout) {
   const int first = blockIdx.z * rows_per_slice;

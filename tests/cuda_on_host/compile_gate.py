@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from cupy.cuda import nvrtc
 
+ARCHITECTURES = (75, 80, 90, 100)  # Turing, Ampere, Hopper, Blackwell
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -46,3 +48,20 @@ def _resources(log: str) -> dict[str, Resources]:
             found[entry] = Resources(int(match[1]), spills, stack)
             entry = ""
     return found
+
+
+def main() -> None:
+    """Print registers a thread of every kernel on every architecture: `cd tests && python -m cuda_on_host.compile_gate`."""
+    from cuda_on_host.devices import sources
+    from epcore.kernels.cuda.loader import OPTIONS, WIDTHS
+
+    print(f"{'kernel':<52}" + "".join(f"{f'sm_{architecture}':>8}" for architecture in ARCHITECTURES))
+    for file, source in sorted(sources().items()):
+        kernels = [kernel for T in WIDTHS for kernel in source.instances(T)]
+        tables = [compile_for(source.code(), f"{file}.cu", a, kernels, OPTIONS) for a in ARCHITECTURES]
+        for kernel in kernels:
+            print(f"{kernel:<52}" + "".join(f"{table[kernel].registers:>8}" for table in tables))
+
+
+if __name__ == "__main__":
+    main()

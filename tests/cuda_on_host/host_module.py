@@ -48,7 +48,9 @@ def compile_shared_object(source: str, name: str, sanitizer: str) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             written, compiled = Path(folder) / f"{name}.cpp", Path(folder) / target.name
             written.write_text(source)
-            result = subprocess.run([*command, str(written), "-o", str(compiled)], capture_output=True, text=True, check=False)
+            environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # g++ is not to be checked
+            arguments = [*command, str(written), "-o", str(compiled)]
+            result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
             if result.returncode:
                 raise RuntimeError(f"{name} does not compile:\n{result.stderr}")
             os.replace(compiled, target)

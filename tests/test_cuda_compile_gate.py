@@ -1,0 +1,57 @@
+"""Every kernel compiles for every GPU generation supported and keeps its values in registers. Needs no GPU: NVRTC only."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("cupy", reason="CuPy is not installed: it brings NVRTC, which compiles the kernels (epcore[cuda13])")
+
+from cuda_on_host.compile_gate import ARCHITECTURES, compile_for
+from cuda_on_host.devices import sources
+
+from epcore.kernels.cuda.loader import OPTIONS, WIDTHS, Source
+
+SPILLING = """
+__global__ void __launch_bounds__(1024, 2) spilling(const float* x, float* y) {
+  float a[64];
+#pragma unroll
+  for (int i = 0; i < 64; ++i) a[i] = x[i * 1024 + threadIdx.x];
+#pragma unroll
+  for (int j = 0; j < 64; ++j) {
+#pragma unroll
+    for (int i = 0; i < 64; ++i) a[i] = a[i] * a[(i + 1) % 64] + a[(i + 7) % 64];
+    __syncthreads();
+  }
+#pragma unroll
+  for (int i = 0; i < 64; ++i) y[i * 1024 + threadIdx.x] = a[i];
+}"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nvrtc() -> None:
+    from cupy.cuda import nvrtc
+
+    try:
+        nvrtc.getVersion()
+    except (RuntimeError, ImportError) as error:
+        pytest.skip(f"NVRTC is missing: {error}")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids="sm_{}".format)
+@pytest.mark.parametrize("source", sources().values(), ids=lambda source: source.file)
+def test_kernels_compile_without_spills(source: Source, architecture: int, record_property: pytest.RecordProperty) -> None:
+    kernels = [kernel for T in WIDTHS for kernel in source.instances(T)]
+    found = compile_for(source.code(), f"{source.file}.cu", architecture, kernels, OPTIONS)
+    for kernel, used in found.items():
+        record_property(f"{kernel} sm_{architecture}", f"{used.registers} registers")
+    assert {kernel: used.spills for kernel, used in found.items() if used.spills} == {}
+    assert max(used.registers for used in found.values()) <= 255
+
+
+def test_the_gate_sees_a_spill() -> None:
+    assert compile_for(SPILLING, "spilling.cu", 80, ["spilling"], OPTIONS)["spilling"].spills > 0
+
+
+def test_the_gate_sees_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"broken\.cu\(1\): error"):
+        compile_for("__global__ void broken(float* x) { x[0] = missing; }", "broken.cu", 80, ["broken"], OPTIONS)
