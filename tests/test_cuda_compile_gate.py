@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 pytest.importorskip("cupy", reason="CuPy is not installed: it brings NVRTC, which compiles the kernels (epcore[cuda13])")
@@ -39,7 +41,9 @@ def _nvrtc() -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids="sm_{}".format)
 @pytest.mark.parametrize("source", sources().values(), ids=lambda source: source.file)
-def test_kernels_compile_without_spills(source: Source, architecture: int, record_property: pytest.RecordProperty) -> None:
+def test_kernels_compile_without_spills(
+    source: Source, architecture: int, record_property: Callable[[str, object], None]
+) -> None:
     kernels = [kernel for T in WIDTHS for kernel in source.instances(T)]
     found = compile_for(source.code(), f"{source.file}.cu", architecture, kernels, OPTIONS)
     for kernel, used in found.items():

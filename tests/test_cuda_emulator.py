@@ -13,7 +13,7 @@ from test_cuda_parity import Case, compare
 
 from epcore.kernels.cuda import loader
 
-I = np.int32
+INT = np.int32
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ class TestEmulator:
         np.testing.assert_array_equal(b, a.T)
 
     def test_shuffles(self, planted: HostModule) -> None:
-        x, y = np.arange(64, dtype=I), np.zeros(64, I)
+        x, y = np.arange(64, dtype=INT), np.zeros(64, INT)
         planted.get_function("warp_total")((1,), (64,), (x, y))
         np.testing.assert_array_equal(y, np.repeat([x[:32].sum(), x[32:].sum()], 32))
 
@@ -54,8 +54,8 @@ class TestEmulator:
             planted.get_function("two_barriers")((1,), (64,), (np.zeros(64, np.float32),))
 
     def test_shuffle_with_a_lost_lane(self, planted: HostModule) -> None:
-        with pytest.raises(RuntimeError, match="deadlock.*other lanes left"):
-            planted.get_function("lost_lane")((1,), (32,), (np.zeros(32, I),))
+        with pytest.raises(RuntimeError, match=r"deadlock.*other lanes left"):
+            planted.get_function("lost_lane")((1,), (32,), (np.zeros(32, INT),))
 
     def test_uninitialised_shared_memory_is_nan(self, planted: HostModule) -> None:
         y = np.zeros(64, np.float32)
@@ -65,7 +65,7 @@ class TestEmulator:
 
     def test_wrong_argument_types_are_refused(self, planted: HostModule) -> None:
         x = np.zeros(4, np.float32)
-        for arguments in ((x, x), (x, x, np.int64(4)), (x, x, 4), (x, np.float32(1), I(4))):
+        for arguments in ((x, x), (x, x, np.int64(4)), (x, x, 4), (x, np.float32(1), INT(4))):
             with pytest.raises(TypeError, match="read_past_the_end: arguments"):
                 planted.get_function("read_past_the_end")((1,), (4,), arguments)
 
@@ -88,5 +88,5 @@ def test_a_wrong_pad_fails_the_parity_test(pad: str) -> None:
         return HostModule(code.replace(right, wrong) if file == source.file else code, kernels, name=file)
 
     case = Case("depthwise_conv2d", ((1, 9, 11, 8), (3, 3, 8)), {"stride": 1}, 99)
-    with loader.use_compiler(compiler), pytest.raises(AssertionError, match="forward .* off by"):
+    with loader.use_compiler(compiler), pytest.raises(AssertionError, match=r"forward .* off by"):
         compare(case, "float32", Device("forward"))

@@ -1,7 +1,7 @@
 """Every CUDA kernel, through its launcher, against the float64 reference operators: forward and backward, float and double.
 
-Without a GPU the kernels run on the processor (tests/cuda_on_host), with their threads in three orders; with one, the `gpu` mark
-runs the same tests there. The launchers' results have to be the same bits in every order: no kernel may depend on it.
+Without a GPU the kernels run on the processor (tests/cuda_on_host), with their threads in three orders; with one, the `gpu`
+mark runs the same tests there. The results have to be the same bits in every order: no kernel may depend on it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from cuda_on_host.devices import DEVICES, HOST_ORDERS, Device, device
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epcore.kernels.cuda import bilinear, conv2d, depthwise_conv2d
+from epcore.data import targets as reference_targets
+from epcore.kernels.cuda import bilinear, conv2d, depthwise_conv2d, targets
+from epcore.kernels.cuda.launch import activation_code
+from epcore.kernels.cuda.sgd import SgdMomentum
 from epcore.ops import OPS
 from epcore.ops.conv_transpose2d import bilinear_kernel
+from epcore.skeleton import LIMBS
 
 Shape = tuple[int, ...]
 
@@ -193,3 +197,160 @@ def compare(case: Case, dtype: str, place: Device, seed: int = 0) -> list[np.nda
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_kernel_equals_reference(case: Case, dtype: str, place: Device) -> None:
     compare(case, dtype, place)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_thread_order_does_not_change_a_bit(case: Case) -> None:
+    results = []
+    for order in HOST_ORDERS:
+        with device(order) as place:
+            results.append(compare(case, "float32", place))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+class TestProperties:
+    """Shapes nobody thought of."""
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.tuples(*(st.integers(1, n) for n in (2, 13, 13, 9))), st.sampled_from([3, 5]), st.sampled_from([1, 2]), st.booleans()
+    )
+    def test_depthwise(self, x: Shape, kernel: int, stride: int, crowded: bool) -> None:
+        case = Case(
+            "depthwise_conv2d", (x, (kernel, kernel, x[3])), {"stride": stride}, max(kernel**2, prod(x[:3])), "", crowded
+        )
+        with device("shuffled") as place:
+            compare(case, "float64", place)
+            compare(case, "float32", place)
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.tuples(*(st.integers(1, n) for n in (2, 9, 9, 9))),
+        st.tuples(*(st.integers(1, n) for n in (4, 4, 9))),
+        st.sampled_from([1, 2, 3]),
+        st.sampled_from(["conv2d", "conv_transpose2d"]),
+    )
+    def test_dense(self, x: Shape, rest: Shape, stride: int, op: str) -> None:
+        kh, kw, C = rest
+        w = (kh, kw, x[3], C) if op == "conv2d" else (kh, kw, C, x[3])
+        case = Case(op, (x, w, (C,)), {"stride": stride}, prod(x[:3]) * stride**2 * kh * kw * max(C, x[3]))
+        with device("shuffled") as place:
+            compare(case, "float64", place)
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.tuples(*(st.integers(1, n) for n in (2, 9, 9, 5))), st.integers(1, 4), st.integers(1, 4))
+    def test_max_pool(self, x: Shape, size: int, stride: int) -> None:
+        with device("shuffled") as place:
+            compare(Case("max_pool", (x,), {"size": size, "stride": stride}), "float32", place)
+
+
+def test_max_pool_ties_and_nan(place: Device) -> None:
+    """The first of equals wins; NaN goes through, as in the reference."""
+    x = np.zeros((1, 4, 4, 4), np.float32)
+    x[0, 2, 3, 1] = np.nan
+    expected, (argmax, _) = OPS["max_pool"].forward(x)
+    y, (winners, _) = place.get(import_module("epcore.kernels.cuda.max_pool").forward(place.put(x)))
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(winners, argmax)
+
+
+def test_batch_norm_of_a_large_mean(place: Device) -> None:
+    """A variance of one under a mean of a thousand: sums of squares in float would lose it."""
+    x = np.random.default_rng(0).normal(1000, 1, size=(2, 9, 7, 8)).astype(np.float32)
+    one = np.ones(8, np.float32)
+    _, (_, _, mean, variance) = import_module("epcore.kernels.cuda.batch_norm").forward(
+        *(place.put(a) for a in (x, one, one, one, one)), training=True
+    )
+    np.testing.assert_allclose(place.get(variance), x.astype(np.float64).var(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(place.get(mean), x.astype(np.float64).mean(axis=(0, 1, 2)), rtol=1e-7)
+
+
+@pytest.mark.parametrize("op", ["swish", "eswish", "sigmoid"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_activations_far_out(op: str, dtype: str, place: Device) -> None:
+    x = np.array([-1e4, -700, -90, -20, -0.0, 0, 20, 90, 700, 1e4], dtype)
+    kernels = import_module(f"epcore.kernels.cuda.{op}")
+    y, saved = kernels.forward(place.put(x))
+    (dx,) = kernels.backward(place.put(np.ones_like(x)), saved)
+    reference, reference_saved = OPS[op].forward(x.astype(np.float64))
+    (gradient,) = OPS[op].backward(np.ones(x.shape), reference_saved)
+    eps, underflow = float(np.finfo(dtype).eps), 1000 * float(np.finfo(dtype).tiny)  # exp(-x) overflows first
+    np.testing.assert_allclose(place.get(y), reference, rtol=8 * eps, atol=underflow)
+    np.testing.assert_allclose(place.get(dx), gradient, rtol=0, atol=8 * eps * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4, 8), (2, 3, 7, 3), (1, 1, 1, 16)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bilinear_is_the_transposed_convolution(shape: Shape, dtype: str, place: Device) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape).astype(dtype)
+    y, saved = OPS["conv_transpose2d"].forward(x.astype(np.float64), bilinear_kernel(shape[3]), None)
+    dy = rng.normal(size=y.shape).astype(dtype)
+    dx, _, _ = OPS["conv_transpose2d"].backward(dy.astype(np.float64), saved)
+    allowed = 2 * 4 * np.finfo(dtype).eps  # 16 terms
+    np.testing.assert_allclose(place.get(bilinear.forward(place.put(x))), y, rtol=0, atol=allowed * np.abs(y).max())
+    np.testing.assert_allclose(place.get(bilinear.backward(place.put(dy))), dx, rtol=0, atol=allowed * np.abs(dx).max())
+
+
+@pytest.mark.parametrize("activation", ["swish", "eswish", "sigmoid", "relu"])
+@pytest.mark.parametrize("channels", [(8, 12), (6, 5)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fused_convolutions_are_their_parts(activation: str, channels: tuple[int, int], dtype: str, place: Device) -> None:
+    """Gate, product, bias, activation and residual in one kernel against the five steps in double."""
+    Cin, Cout = channels
+    shapes = (2, 5, 3, Cin), (1, 1, Cin, Cout), (Cout,), (2, Cin), (2, 5, 3, Cout), (3, 3, Cin), (Cin,), (3, 3, Cin, Cout)
+    rng = np.random.default_rng(0)
+    x, w, b, gate, residual, wd, bd, w3 = (rng.normal(size=shape).astype(dtype) for shape in shapes)
+    attributes = {"maximum": 6.0} if activation == "relu" else {}
+    code = activation_code(activation, **attributes)
+    act = lambda y: OPS[activation].forward(y, **attributes)[0]  # noqa: E731
+    wide = x.astype(np.float64)
+    expected = [
+        act((wide * gate[:, None, None]) @ w[0, 0] + b) + residual,
+        act(OPS["conv2d"].forward(wide, w3.astype(np.float64), b.astype(np.float64), stride=2)[0]),
+        act(OPS["depthwise_conv2d"].forward(wide, wd.astype(np.float64))[0] + bd),
+    ]
+    x, w, b, gate, residual, wd, bd, w3 = place.put([x, w, b, gate, residual, wd, bd, w3])
+    got = [
+        conv2d.fused(x, w, b, activation=code, gate=gate, residual=residual),
+        conv2d.fused(x, w3, b, stride=2, activation=code),
+        depthwise_conv2d.fused(x, wd, bd, activation=code),
+    ]
+    for y, want in zip(place.get(got), expected, strict=True):
+        np.testing.assert_allclose(y, want, rtol=0, atol=2 * (9 * Cin) ** 0.5 * np.finfo(dtype).eps * np.abs(want).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("persons", [1, 3])
+def test_targets(persons: int, dtype: str, place: Device) -> None:
+    rng = np.random.default_rng(persons)
+    points, known = rng.uniform(-3, 31, size=(2, persons, 16, 2)), rng.random((2, persons, 16)) < 0.8
+    maps = [reference_targets.confidence_maps(p, k, 28, 2.5) for p, k in zip(points, known, strict=True)]
+    fields = [reference_targets.affinity_fields(p, k, 28, 3.0) for p, k in zip(points, known, strict=True)]
+    limbs = np.array(LIMBS, np.int32)
+    p, k, limbs = place.put([points, known, limbs])
+    eps = float(np.finfo(np.float32).eps)  # of the reference
+    got = targets.confidence_maps(p, k, 28, 2.5, dtype), targets.affinity_fields(p, k, limbs, 28, 3.0, dtype)
+    assert np.abs(np.stack(fields)).max() > 0.9
+    assert [array.dtype.name for array in got] == [dtype, dtype]
+    np.testing.assert_allclose(place.get(got[0]), np.stack(maps), rtol=0, atol=8 * eps)
+    np.testing.assert_allclose(place.get(got[1]), np.stack(fields), rtol=0, atol=8 * eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sgd_updates_all_parameters(dtype: str, place: Device) -> None:
+    rng = np.random.default_rng(0)
+    shapes: list[Shape] = [(3, 3, 8), (5,), (1, 1, 70, 90), (1,)]
+    parameters, velocities, *gradients = ([rng.normal(size=shape).astype(dtype) for shape in shapes] for _ in range(4))
+    on_device = place.put(parameters), place.put(velocities)
+    if place.name != "gpu":
+        on_device = [a.copy() for a in parameters], [a.copy() for a in velocities]
+    optimizer = SgdMomentum(*on_device)
+    for gradient in gradients:
+        optimizer.step(place.put(gradient), rate=0.1, momentum=0.9)
+        velocities = [0.9 * v.astype(np.float64) - 0.1 * g for v, g in zip(velocities, gradient, strict=True)]
+        parameters = [p + v for p, v in zip(parameters, velocities, strict=True)]
+    for got, want in zip(place.get(on_device[0]) + place.get(on_device[1]), parameters + velocities, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=8 * np.finfo(dtype).eps * np.abs(want).max())

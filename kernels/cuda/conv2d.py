@@ -12,7 +12,19 @@ import numpy as np
 from epcore.backend import Array
 from epcore.kernels.cuda import launch as grids
 from epcore.kernels.cuda import loader
-from epcore.kernels.cuda.launch import FILL, LINEAR, Activation, Layout, ceil_div, check, check_axes, check_shape, empty, launch, width
+from epcore.kernels.cuda.launch import (
+    FILL,
+    LINEAR,
+    Activation,
+    Layout,
+    ceil_div,
+    check,
+    check_axes,
+    check_shape,
+    empty,
+    launch,
+    width,
+)
 from epcore.kernels.cuda.loader import Source
 from epcore.kernels.cuda.pointwise_table import FASTER_WITH_CUBLAS
 from epcore.ops.conv2d import output_shape
@@ -191,7 +203,8 @@ def _tile(M: int, N: int, V: int, classes: int = 1) -> tuple[str, Layout]:
     if V == 4:
         BM, BN, _ = TILES["Large"]
         busy = ceil_div(M, BM) * ceil_div(N, BN) * classes >= BUSY
-        name = "Narrow" if busy and N <= TILES["Narrow"][1] else "Large" if busy else "Small"
+        if busy:
+            name = "Large" if TILES["Narrow"][1] < N else "Narrow"
     BM, BN, threads = TILES[name]
     return name, ((ceil_div(M, BM), ceil_div(N, BN)), (threads,))
 

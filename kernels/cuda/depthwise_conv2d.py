@@ -6,7 +6,19 @@ import numpy as np
 
 from epcore.backend import Array
 from epcore.kernels.cuda import launch as grids
-from epcore.kernels.cuda.launch import FILL, LINEAR, Activation, Layout, ceil_div, check, check_axes, check_shape, empty, launch, width
+from epcore.kernels.cuda.launch import (
+    FILL,
+    LINEAR,
+    Activation,
+    Layout,
+    ceil_div,
+    check,
+    check_axes,
+    check_shape,
+    empty,
+    launch,
+    width,
+)
 from epcore.kernels.cuda.loader import Source
 from epcore.ops.depthwise_conv2d import output_shape
 from epcore.shapes import same_padding
@@ -24,7 +36,8 @@ SOURCE = Source(
         *(f"depthwise_backward_filter<{{T}},{K},{S}>" for K, S in WIDE),
         "depthwise_merge<{T}>",
     ),
-    tuple(f"depthwise_{kernel}<float,4,{K},{S},{TW}>" for kernel in ("forward", "backward_data") for (K, S), TW in WIDE.items()),
+    tuple(f"depthwise_{kernel}<float,4,{K},{S},{TW}>" for kernel in ("forward", "backward_data")
+          for (K, S), TW in WIDE.items()),
 )  # fmt: skip
 
 
@@ -91,7 +104,9 @@ def _filter_size(x: Array, w: Array, stride: int) -> int:
     output_shape(x.shape, w.shape, stride=stride)
     K = w.shape[0]
     if w.shape[1] != K or (K, stride) not in WIDE:
-        raise ValueError(f"depthwise_conv2d: w {w.shape} with stride {stride}: the CUDA kernels take 3x3 and 5x5, stride 1 or 2")
+        raise ValueError(
+            f"depthwise_conv2d: w {w.shape} with stride {stride}: the CUDA kernels take 3x3 and 5x5, stride 1 or 2"
+        )
     return K
 
 

@@ -20,7 +20,9 @@ class Resources:
     stack: int
 
 
-def compile_for(code: str, name: str, architecture: int, kernels: Sequence[str], options: Sequence[str]) -> dict[str, Resources]:
+def compile_for(
+    code: str, name: str, architecture: int, kernels: Sequence[str], options: Sequence[str]
+) -> dict[str, Resources]:
     """Resources of every kernel named. Raises RuntimeError with the compiler's log where the code does not compile."""
     program = nvrtc.createProgram(code, name, (), ())
     try:

@@ -25,12 +25,15 @@ SANITIZERS = {
     "asan": ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"],
     "tsan": ["-O1", "-g1", "-fsanitize=thread"],
 }
+_SCALARS: dict[str, Any] = {
+    "int32": ctypes.c_int32, "float32": ctypes.c_float, "float64": ctypes.c_double, "uint64": ctypes.c_uint64
+}  # fmt: skip
 _STATIC_SHARED = re.compile(r"(?<!extern )__shared__\s+([\w:]+(?:\s+[\w:]+)*?)\s+(\w+)\s*((?:\[[^\]]+\]\s*)*);")
 _DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+([\w:]+(?:\s+[\w:]+)*?)\s+(\w+)\s*\[\s*\]\s*;")
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept between runs: EPCORE_HOST_CUDA_CACHE, or a folder of this user under the temporary one."""
+    """Where compiled kernels are kept between runs: EPCORE_HOST_CUDA_CACHE, or this user's folder among temporary files."""
     default = Path(tempfile.gettempdir()) / f"epcore-cuda-on-host-{os.getuid()}"
     folder = Path(os.environ.get("EPCORE_HOST_CUDA_CACHE", default))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,7 +116,7 @@ def _value(argument: np.ndarray | np.generic) -> Any:
         if not argument.flags.c_contiguous:
             raise ValueError("a kernel argument is not contiguous")
         return ctypes.c_void_p(argument.ctypes.data)
-    return np.ctypeslib.as_ctypes_type(argument.dtype)(argument.item())
+    return _SCALARS[argument.dtype.name](argument.item())
 
 
 def _three(size: Sequence[int]) -> Any:

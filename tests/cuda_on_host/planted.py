@@ -55,7 +55,9 @@ __global__ void uninitialised_shared(float* y) {
   y[threadIdx.x] = s[threadIdx.x];
 }
 struct alignas(16) Four { float v[4]; };
-__global__ void misaligned(const float* x, float* y) { y[threadIdx.x] = reinterpret_cast<const Four*>(x + 1 + 4 * threadIdx.x)->v[0]; }
+__global__ void misaligned(const float* x, float* y) {
+  y[threadIdx.x] = reinterpret_cast<const Four*>(x + 1 + 4 * threadIdx.x)->v[0];
+}
 __global__ void race(float* y) { y[0] = float(threadIdx.x); }
 """
 NAMES = (
