@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,6 +83,14 @@ def test_shards_are_parts_of_the_whole_batch(reference: list[Batch]) -> None:
             np.testing.assert_array_equal(whole, np.concatenate([one, other]))
 
 
+def names_of(batches: list[Batch]) -> list[str]:
+    return [truth.name for batch in batches for truth in batch.truths]
+
+
+def matrices_of(batches: list[Batch]) -> list[np.ndarray]:
+    return [matrix for batch in batches for matrix in batch.matrices]
+
+
 def test_every_record_once_an_epoch_and_rest_kept_if_asked() -> None:
     loader = Loader(replace(FIGURES, fresh=False), drop_last=False, **OPTIONS)  # type: ignore[arg-type]
     names = [truth.name for batch in loader.epoch(3) for truth in batch.truths]
@@ -90,6 +98,10 @@ def test_every_record_once_an_epoch_and_rest_kept_if_asked() -> None:
     assert [len(batch.x) for batch in loader.epoch(3)] == [4, 4, 3]
     assert next(loader.epoch(3)).targets is None
     assert names != sorted(names)
+    turned = [
+        dict(zip(names_of(batches), matrices_of(batches), strict=True)) for batches in map(list, map(loader.epoch, (3, 4)))
+    ]
+    assert all((turned[0][name] != turned[1][name]).any() for name in names)  # the same picture is changed anew
     ordered = Loader(FIGURES, shuffle=False, **OPTIONS)  # type: ignore[arg-type]
     assert [truth.name for truth in next(ordered.epoch(0)).truths] == [FIGURES.record(index).name for index in range(4)]
 
@@ -207,11 +219,18 @@ def test_workers_keep_the_order_and_say_when_they_die() -> None:
     try:
         assert list(workers.map(range(20))) == list(range(20))
         assert list(workers.map([])) == []
+        results = workers.map(range(20))
+        assert next(results) == 0
+        results.close()  # three more are on their way
+        for process in multiprocessing.active_children():
+            if process.name.startswith("loader-") and process.pid:
+                os.kill(process.pid, signal.SIGINT)  # Ctrl-C is for the parent to handle
+        assert list(workers.map(range(5))) == list(range(5))
     finally:
         workers.close()
     workers = Workers(end_at_three, 2)
     try:
-        results: Iterator[int] = workers.map(range(20))
+        results = workers.map(range(20))
         with pytest.raises(RuntimeError, match=r"loader-1 ended unexpectedly \(exit code 7\)"):
             list(results)
     finally:

@@ -42,11 +42,16 @@ def test_distance_equal_to_the_threshold_is_a_hit() -> None:
     assert result.count == 14
 
 
-@pytest.mark.parametrize("tau", [0.05, 0.1, 0.15, 0.2, 0.3, 0.35, 0.5, 0.7])
-def test_threshold_is_met_whatever_the_last_bit(tau: float) -> None:
-    """Offsets that are tau * l by the rules of decimals but not always in binary."""
-    assert pckh(evaluate({"left_knee": (0, 30 * tau)}), tau).total == 100
-    assert pckh(evaluate({"left_knee": (0, 30 * tau * (1 + 1e-9))}), tau).total < 100
+@pytest.mark.parametrize("k", range(1, 40))
+@pytest.mark.parametrize("tenths", [1, 2, 3, 5])
+def test_threshold_is_met_whatever_the_last_bit(k: int, tenths: int) -> None:
+    """Head box 3k x 4k, l = 3k; offsets (1.8k tau, 2.4k tau) are tau l away. In binary some come out an ulp beyond."""
+    offset = np.array([18 * k * tenths / 100, 24 * k * tenths / 100])
+    keypoints, annotated, box = np.zeros((1, 16, 2)), np.ones((1, 16), bool), np.array([[0, 0, 3 * k, 4 * k]])
+    exactly = normalized_distances(keypoints + offset, keypoints, annotated, box)
+    assert pckh(exactly, tenths / 10).total == 100
+    beyond = normalized_distances(keypoints + offset * (1 + 1e-9), keypoints, annotated, box)
+    assert pckh(beyond, tenths / 10).total == 0
 
 
 def test_at_10_is_at_10() -> None:
