@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "raw maps of a stored input tensor",
     "data": "check MPII, write its split, look at synthetic pictures",
     "audit": "parameters and FLOPs of every network, beside the paper's",
+    "gradcheck": "every hand-written gradient against numerical derivatives",
     "weights": "look into, import and export weight files",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from typing import Any
 
 
@@ -40,3 +41,11 @@ class Op:
     output_shape: Callable[..., tuple[int, ...]]
     cost: Callable[..., Cost]
     selective: bool = False
+
+    @property
+    def arity(self) -> int | None:
+        """How many arrays forward takes, optional ones included; None for any number."""
+        kinds = [parameter.kind for parameter in signature(self.forward).parameters.values()]
+        if Parameter.VAR_POSITIONAL in kinds:
+            return None
+        return kinds.count(Parameter.POSITIONAL_OR_KEYWORD)

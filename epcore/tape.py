@@ -79,6 +79,7 @@ class Tape:
         """As `apply`, and what forward saved as well (batch statistics, for the running ones)."""
         if self._spent:
             raise RuntimeError("this tape has already been walked back: record the next step on a new Tape()")
+        inputs += (None,) * ((OPS[op].arity or 0) - len(inputs))  # backward answers for optional arrays too
         tensors = tuple(x if x is None or isinstance(x, Tensor) else self.constant(x) for x in inputs)
         for tensor in tensors:
             if tensor is not None and tensor.tape is not self:

@@ -57,14 +57,16 @@ class TestScaling:
             assert (shapes["stem_conv"][3], *(shapes[name][3] for name in outputs.values())) == channels
 
     def test_unknown_backbone(self) -> None:
-        with pytest.raises(ValueError, match="B8.*B0"):
+        with pytest.raises(ValueError, match=r"B8.*B0"):
             epcore.EfficientNet("B8")
         with pytest.raises(ValueError, match="blocks is 8"):
             epcore.EfficientNet("B0", blocks=8)
 
 
 class TestAblations:
-    @pytest.mark.parametrize("options", [{"cross_resolution": False}, {"skeleton": False}, {"upscaling": False}, {"passes": 1}, {"passes": 3}])  # fmt: skip
+    @pytest.mark.parametrize(
+        "options", [{"cross_resolution": False}, {"skeleton": False}, {"upscaling": False}, {"passes": 1}, {"passes": 3}]
+    )
     def test_runs(self, options: dict[str, int], rng: np.random.Generator) -> None:
         model = epcore.EfficientPose("I", **options)  # type: ignore[arg-type]
         outputs = model(rng.normal(size=(2, 64, 64, 3)).astype(np.float32))

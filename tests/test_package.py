@@ -68,7 +68,7 @@ def test_cpu_kernels_are_importable(key: tuple[str, str]) -> None:
 
 class TestBackend:
     def test_unknown_name(self) -> None:
-        with pytest.raises(ValueError, match="'gpu'.*auto, reference, cpu, cuda"), epcore.use_backend("gpu"):
+        with pytest.raises(ValueError, match=r"'gpu'.*auto, reference, cpu, cuda"), epcore.use_backend("gpu"):
             pass
 
     def test_is_restored(self) -> None:
