@@ -1,0 +1,169 @@
+"""A network as one CUDA graph: batch norms folded, activations, gates and residuals inside the convolutions, one launch a call.
+
+    model = epcore.EfficientPose("RT").to("cuda")
+    plan = CudaGraphPlan(model, batch=1)
+    outputs = plan(x)               # x CuPy float32; what model(x) gives
+
+A plan is a snapshot of the weights. It owns a private memory pool: every map lives there, places are reused within a run, and
+nothing is allocated after the first call. `outputs` are the plan's own arrays, overwritten by the next call: copy what has to
+stay. How layers fuse is said in `epcore.inference.fold`; the kernels are those of `epcore.kernels.cuda`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from epcore.backend import Array, is_cupy
+from epcore.graph import INPUT
+from epcore.inference.fold import Layer, fold
+from epcore.kernels.cuda import add, avg_pool, bilinear, concat, conv2d, conv_transpose2d, depthwise_conv2d, squeeze_excite
+from epcore.kernels.cuda.launch import LINEAR, activation_code
+from epcore.kernels.cuda.loader import require_cupy
+from epcore.models.efficientpose import EfficientPose, PoseOutputs
+from epcore.network import Network
+from epcore.ops.conv_transpose2d import bilinear_kernel
+
+Values = dict[str, Array]
+
+
+class FusedNetwork:
+    """The fused layers of a network as calls of CUDA kernels, one after another: what a plan captures.
+
+    put moves a weight to where the kernels run (cupy.asarray). Raises ValueError for operators plans do not know.
+    """
+
+    def __init__(self, model: Network, put: Callable[[np.ndarray], Array]) -> None:
+        parameters = {name: array.get() if is_cupy(array) else array for name, array in model.parameters.items()}
+        layers = fold(model.graph, parameters)
+        self.outputs = dict(model.graph.outputs)
+        self.dtype = model.dtype
+        self._steps = [(layer, self._step(layer, put)) for layer in layers]
+        self._uses = Counter(name for layer in layers for name in _reads(layer))
+        self._uses.update(self.outputs.values())
+
+    def __call__(self, x: Array) -> Values:
+        """Outputs by label. A map is let go after its last use, so that a memory pool can give its place to the next."""
+        values: Values = {INPUT: x}
+        left = Counter(self._uses)
+        for layer, step in self._steps:
+            values[layer.output] = step(values)
+            for name in _reads(layer):
+                left[name] -= 1
+                if not left[name]:
+                    del values[name]
+        return {label: values[name] for label, name in self.outputs.items()}
+
+    def _step(self, layer: Layer, put: Callable[[np.ndarray], Array]) -> Callable[[Values], Array]:
+        """One layer as a function of the values there are."""
+
+        def constant(array: np.ndarray) -> Array:
+            return put(np.ascontiguousarray(array, self.dtype))
+
+        first = layer.inputs[0]
+        match layer.op:
+            case "add":
+                return lambda values: add.forward(values[first], values[layer.inputs[1]])[0]
+            case "concat":
+                return lambda values: concat.forward(*(values[name] for name in layer.inputs))[0]
+            case "avg_pool":
+                return lambda values: avg_pool.forward(values[first], size=2)[0]
+            case "gate":
+                assert layer.gate is not None
+                gate, kind = layer.gate, layer.gate.activation
+                weights = [constant(gate.reduce.T[None, None]), constant(gate.reduce_bias)]
+                weights += [constant(gate.expand[None, None]), constant(gate.expand_bias)]
+                return lambda values: squeeze_excite.excitation(values[first], *weights, activation=kind)[2]
+        assert layer.weights is not None
+        assert layer.bias is not None
+        w, b = constant(layer.weights), constant(layer.bias)
+        code = activation_code(layer.activation or None, beta=layer.factor, maximum=layer.factor)
+        match layer.op:
+            case "depthwise_conv2d":
+                return lambda values: depthwise_conv2d.fused(values[first], w, b, stride=layer.stride, activation=code)
+            case "conv2d":
+                return lambda values: conv2d.fused(
+                    values[first],
+                    w,
+                    b,
+                    stride=layer.stride,
+                    activation=code,
+                    gate=values[layer.gated] if layer.gated else None,
+                    residual=values[layer.residual] if layer.residual else None,
+                )
+            case "conv_transpose2d" if code == LINEAR and _is_bilinear(layer):
+                return lambda values: bilinear.forward(values[first])
+            case "conv_transpose2d" if code == LINEAR:
+                return lambda values: conv_transpose2d.forward(values[first], w, b, stride=layer.stride)[0]
+        raise ValueError(f"{layer.output} ({layer.op} with {layer.activation or 'no activation'}): plans cannot take it")
+
+
+class CudaGraphPlan:
+    """A network of one input shape, captured in a CUDA graph on a GPU.
+
+    batch, resolution (side, or (height, width); the model's own by default): of the x it takes. Raises RuntimeError without a
+    GPU, TypeError for parameters that are not float32, ValueError for a model in training mode or one plans do not know.
+    """
+
+    def __init__(self, model: Network, batch: int = 1, *, resolution: int | tuple[int, int] | None = None) -> None:
+        cupy = require_cupy()
+        if model.training:
+            raise ValueError("the model is in training mode: call model.eval() first, plans use running statistics")
+        if model.dtype != np.float32:
+            raise TypeError(f"CudaGraphPlan takes float32 parameters, {model.name} has {model.dtype}")
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise ValueError(f"batch is {batch!r}, expected a whole number above 0")
+        size = model.graph.input_shape[:2] if resolution is None else resolution
+        height, width = (size, size) if isinstance(size, int) else size
+        self._pose = isinstance(model, EfficientPose)
+        self._pool = cupy.cuda.MemoryPool()
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        cupy.cuda.get_current_stream().synchronize()  # the parameters are there before they are folded
+        with cupy.cuda.using_allocator(self._pool.malloc), self._stream:
+            network = FusedNetwork(model, cupy.asarray)
+            self._x = cupy.zeros((batch, height, width, model.graph.input_shape[2]), np.float32)
+            network(self._x)  # compiles every kernel and lets the pool grow to its size
+            self._stream.synchronize()
+            self._stream.begin_capture()
+            try:
+                self._outputs = network(self._x)
+            finally:
+                self._graph = self._stream.end_capture()
+        self._network = network  # holds the weights the graph reads
+
+    @property
+    def pool_bytes(self) -> int:
+        """All GPU memory the plan holds: weights, input and every map."""
+        return self._pool.total_bytes()
+
+    def __call__(self, x: Array) -> Any:
+        """What the model gives for x, in arrays that the next call overwrites. Ordered after and before the current stream."""
+        cupy = require_cupy()
+        if not is_cupy(x):
+            raise TypeError(f"x is a {type(x).__name__}, a CUDA graph takes CuPy arrays")
+        if x.shape != self._x.shape or x.dtype != self._x.dtype:
+            raise ValueError(f"x is {x.dtype} {x.shape}, this plan takes {self._x.dtype} {self._x.shape}")
+        stream = cupy.cuda.get_current_stream()
+        self._stream.wait_event(stream.record())
+        with self._stream:
+            self._x[...] = x
+            self._graph.launch(self._stream)
+        stream.wait_event(self._stream.record())
+        return PoseOutputs.of(self._outputs) if self._pose else self._outputs
+
+
+def _reads(layer: Layer) -> list[str]:
+    """Names of all values a layer takes."""
+    return [*layer.inputs, *(name for name in (layer.residual, layer.gated) if name)]
+
+
+def _is_bilinear(layer: Layer) -> bool:
+    """Whether a transposed convolution is bilinear upscaling by two, to the bit."""
+    w, b = layer.weights, layer.bias
+    assert w is not None
+    assert b is not None
+    square = w.shape[:2] == (4, 4) and w.shape[2] == w.shape[3] and layer.stride == 2
+    return square and not b.any() and np.array_equal(w, bilinear_kernel(w.shape[2]))
