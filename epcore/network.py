@@ -33,7 +33,9 @@ class Network:
         rng = np.random.default_rng(seed)
         self.parameters: dict[str, Array] = {key: initialize(spec, rng) for key, spec in graph.parameters.items()}
         self._frozen: tuple[str, ...] = ()
+        self.drop_connect = True  # in training; False leaves every branch in
         self._drop_rng = np.random.default_rng(seed)
+        self._shard = (0, 1)
         self._checked: set[Shape] = set()
 
     # ---- state -------------------------------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ class Network:
         training = self.training and not self.is_frozen(node.name)
         attributes = dict(node.attributes)
         if node.op == "drop_connect":
-            if not training:
+            if not (training and self.drop_connect):
                 return arguments[0]
             arguments.append(self._drop_mask(arguments[0], node))
         elif node.op == "batch_norm":
@@ -171,12 +173,16 @@ class Network:
 
     def _drop_mask(self, x: Any, node: Node) -> Array:
         data = x.data if isinstance(x, Tensor) else x
-        keep = self._drop_rng.random(data.shape[0]) >= node.attributes["rate"]
+        N, (rank, ranks) = data.shape[0], self._shard
+        keep = self._drop_rng.random(N * ranks)[N * rank : N * (rank + 1)] >= node.attributes["rate"]
         return array_module(data).asarray(keep.reshape(-1, 1, 1, 1), dtype=data.dtype)
 
-    def seed_drop_connect(self, seed: int | list[int]) -> None:
-        """Fix the drop-connect masks to come (resuming a training bit for bit)."""
-        self._drop_rng = np.random.default_rng(seed)
+    def seed_drop_connect(self, seed: int | list[int], *, shard: tuple[int, int] = (0, 1)) -> None:
+        """Fix the drop-connect masks to come (resuming a training bit for bit).
+
+        shard: (rank, ranks) if this process has only its part of every batch; all parts are of one size.
+        """
+        self._drop_rng, self._shard = np.random.default_rng(seed), shard
 
     def _follow(self, node: Node, mean: Array, variance: Array) -> None:
         """Let the running statistics follow one training batch."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from epcore.backend import Array, array_module, kernel
+from epcore.backend import Array, Kernel, array_module, kernel
 from epcore.ops import OPS
 
 
@@ -85,13 +85,17 @@ class Tape:
             if tensor is not None and tensor.tape is not self:
                 raise ValueError(f"{op}: an input belongs to another tape")
         arrays = [None if tensor is None else tensor.data for tensor in tensors]
-        forward, backward = kernel(op, *arrays)
+        forward, backward = self.kernel(op, arrays, attributes)
         data, saved = forward(*arrays, **attributes)
         needs_gradient = any(tensor is not None and tensor.needs_gradient for tensor in tensors)
         output = Tensor(data, self, needs_gradient)
         if needs_gradient:
             self._records.append(Record(op, tensors, output, saved, attributes, backward))
         return output, saved
+
+    def kernel(self, op: str, arrays: list[Array | None], attributes: dict[str, Any]) -> Kernel:
+        """(forward, backward) that this tape runs an operator with; a tape of several processes has its own for some."""
+        return kernel(op, *arrays)
 
     def backward(self, loss: Tensor, dloss: Array | None = None) -> None:
         """Gradients of `loss` with respect to every watched tensor.

@@ -1,0 +1,121 @@
+"""`epcore train`: train a network, resume a training, or find its highest learning rate."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from epcore.commands.output import check_writable, write_atomically
+
+if TYPE_CHECKING:
+    from epcore.train.config import TrainConfig
+    from epcore.train.trainer import StepResult
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from epcore.train.config import TrainConfig
+
+    parser.add_argument("--output", metavar="RUN", help="folder of the run: configuration, log, checkpoints")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of the options below; options given here win")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    parser.add_argument("--range-test", action="store_true", help="find lambda_max instead of training")
+    parser.add_argument("--range", nargs=2, type=float, default=(1e-6, 1.0), metavar=("LOWEST", "HIGHEST"), help="rates tested")
+    parser.add_argument("--range-steps", type=int, default=100, metavar="STEPS", help="steps of the range test (%(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="write the range test as JSON; - is standard output")
+    options = parser.add_argument_group("training", "defaults in brackets; a configuration file has the same names")
+    for each in fields(TrainConfig):
+        flag = f"--{each.name.replace('_', '-')}"
+        text = f"{each.metadata['help']} [{each.default if each.default != '' else 'none'}]".replace("%", "%%")
+        if each.type == "bool":
+            options.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            kind = {"str": str, "int": int, "float": float}[str(each.type)]
+            metavar = None if each.metadata["choices"] else each.name.upper()
+            options.add_argument(flag, type=kind, default=None, choices=each.metadata["choices"], metavar=metavar, help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from epcore.train.config import TrainConfig, read_toml
+    from epcore.train.distributed import find_processes
+    from epcore.train.trainer import CONFIG, Trainer
+
+    given = {each.name: value for each in fields(TrainConfig) if (value := getattr(arguments, each.name)) is not None}
+    values: dict[str, Any] = read_toml(arguments.config) if arguments.config else {}
+    if arguments.range_test:
+        return _range_test(arguments, TrainConfig(**(values | given)))
+    if not arguments.output:
+        raise ValueError("--output is missing: the folder of the run")
+    folder = Path(arguments.output)
+    processes = find_processes()
+    if arguments.resume:
+        if not (folder / CONFIG).is_file():
+            raise FileNotFoundError(f"{folder} has no {CONFIG}: there is no run to resume")
+        trainer = Trainer.resume(folder, TrainConfig(**(read_toml(folder / CONFIG) | values | given)), processes=processes)
+    else:
+        trainer = Trainer(TrainConfig(**(values | given)), folder, processes=processes)
+    with trainer:
+        return _train(trainer)
+
+
+def _train(trainer: Any) -> int:
+    from tqdm import tqdm
+
+    stopping: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        if stopping:  # the second time at once
+            raise KeyboardInterrupt
+        stopping.append(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    total = trainer.config.epochs * len(trainer.loader)
+    hidden = True if not trainer.leads else None  # None: no bar where standard error is not a terminal
+    try:
+        with tqdm(total=total, initial=trainer.steps_done, unit="step", disable=hidden, dynamic_ncols=True) as bar:
+
+            def report(result: StepResult) -> None:
+                bar.set_postfix(loss=f"{result.loss:.4g}", best="-" if trainer.best is None else f"{trainer.best:.1f}", refresh=False)
+                bar.update()
+
+            finished = trainer.run(should_stop=lambda: bool(stopping), report=report)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if not trainer.leads:
+        return 0 if finished else 130
+    if finished:
+        best = "" if trainer.best is None else f"; best validation PCKh@50 {trainer.best:.1f}"
+        print(f"{trainer.folder}: {trainer.steps_done} steps done{best}")
+        return 0
+    print(f"{trainer.folder}: stopped after step {trainer.steps_done} and saved; go on with --resume")
+    return 130
+
+
+def _range_test(arguments: argparse.Namespace, config: TrainConfig) -> int:
+    from tqdm import tqdm
+
+    from epcore.train.range_test import range_test
+    from epcore.train.trainer import Trainer
+
+    if arguments.json:
+        check_writable(arguments.json)
+    lowest, highest = arguments.range
+    with Trainer(config, None) as trainer:
+        test = range_test(
+            trainer, lowest=lowest, highest=highest, steps=arguments.range_steps,
+            progress=lambda numbers: tqdm(numbers, unit="step", disable=None, leave=False),
+        )  # fmt: skip
+    if arguments.json:
+        values = {"rates": test.rates, "losses": test.losses, "diverged_at": test.diverged_at, "lambda_max": test.suggestion}
+        write_atomically(arguments.json, json.dumps(values, indent=1) + "\n")
+        return 0
+    print(f"{'rate':>10}{'smoothed loss':>16}")
+    for index in range(0, len(test.rates), max(1, len(test.rates) // 25)):
+        print(f"{test.rates[index]:>10.2e}{test.losses[index]:>16.4g}")
+    print(f"diverged at {test.diverged_at:.2e}" if test.diverged_at else "did not diverge: test higher rates")
+    print(f"lambda_max: {test.suggestion:.2e}")
+    return 0

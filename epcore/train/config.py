@@ -1,0 +1,187 @@
+"""What a training does, as one record: from flags or TOML, saved with the run, compared when it is resumed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from epcore.data.body import VARIETIES
+from epcore.models.configs import pose_config
+from epcore.train.loss import LAST_MAPS
+from epcore.train.optimizers import OPTIMIZERS
+from epcore.train.schedules import LEARNING_RATES, SIGMAS, LearningRate, Sigma, final_rate
+
+DATA = ("synthetic", "mpii")
+BACKENDS = ("auto", "reference", "cpu", "cuda")
+
+# The paper's sigma schedule is a figure for II; other variants scale with the detection map's side. These ends are ours.
+SIGMA_OF_II = (3.5, 2.0)
+SIDE_OF_II = 368
+
+BATCH_SIZES = {"III": 10, "IV": 5}  # the paper's; 20 for the others
+
+
+def option(default: Any, text: str, *, choices: tuple[str, ...] | None = None, free: bool = False) -> Any:
+    """A field with its help text. free: may change when a run is resumed, because the result does not depend on it."""
+    return field(default=default, metadata={"help": text, "choices": choices, "free": free})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything a training depends on. The defaults are the paper's where it says something (see docs/training.md).
+
+    0 or an empty text, where the help says so, stand for a value that follows from the variant. Raises ValueError naming the
+    field for values that make no sense, TypeError for values of the wrong type.
+    """
+
+    data: str = option("synthetic", "what to learn from", choices=DATA)
+    folder: str = option("", "MPII's folder, with the annotation file and images/")
+    train_split: str = option("", "file that names MPII's training persons (default: drawn with --split-seed)")
+    validation_split: str = option("", "file that names MPII's validation persons")
+    split_seed: int = option(0, "seed of MPII's random split")
+    skip_broken: bool = option(False, "leave out MPII's missing and damaged pictures")
+    pictures: int = option(4000, "synthetic pictures an epoch, new ones every epoch unless --repeat")
+    repeat: bool = option(False, "show the same synthetic pictures in every epoch")
+    variety: str = option("default", "how hard the synthetic figures are", choices=tuple(VARIETIES))
+    people: str = option("main", "whose targets are drawn: of the person in the middle, or of all", choices=("main", "all"))
+
+    model: str = option("RT", "RT, I, II, III, IV or phi")
+    init: str = option("none", "start from: none, ImageNet weights of the backbone (.h5), or a trained model (.h5, .npz, run)")
+    init_low: str = option("", "ImageNet weights of the low-resolution backbone (default: random)")
+    freeze: str = option("", "parts that are not trained, as prefixes of parameter names: high.,low.")
+    resolution: int = option(0, "side of the input, a multiple of 16 (0: the variant's)")
+
+    epochs: int = option(200, "how often all pictures are seen")
+    batch_size: int = option(0, "pictures a step, of all processes together (0: the paper's, 20, 10 or 5)")
+    optimizer: str = option("sgd", "sgd is the paper's: momentum 0.9", choices=tuple(OPTIMIZERS))
+    rate: float = option(2e-4, "lambda_max, the highest learning rate; --range-test finds it")
+    schedule: str = option("cyclical", "of the learning rate; cyclical is the paper's", choices=LEARNING_RATES)
+    sigma_schedule: str = option("steps", "from sigma_start to sigma_end", choices=SIGMAS)
+    sigma_start: float = option(0.0, "sigma_0, pixels of the detection map (0: 3.5 for II, others in proportion to the side)")
+    sigma_end: float = option(0.0, "sigma_inf, pixels of the detection map (0: 2.0 for II, others in proportion)")
+    limb_width: float = option(2.0, "width of a limb in the affinity fields, pixels of the detection map")
+    last_map: str = option("low", "map of pass 3 that is compared: low-resolution or upscaled", choices=LAST_MAPS)
+    weight_pafs: float = option(1.0, "loss weight of pass 1")
+    weight_pass2: float = option(1.0, "loss weight of pass 2")
+    weight_pass3: float = option(1.0, "loss weight of pass 3")
+    clip: float = option(0.0, "largest norm of the gradient (0: no clipping)")
+    average: float = option(0.0, "decay of a moving average of the weights, which is then evaluated and kept (0: none)")
+    drop_connect: bool = option(True, "drop residual branches at random, as the paper does")
+    momentum: float = option(0.99, "of batch norm's running statistics")
+
+    flip: float = option(0.5, "probability of a horizontal flip")
+    scale_min: float = option(0.75, "smallest factor of the person's size")
+    scale_max: float = option(1.25, "largest factor of the person's size")
+    rotation: float = option(45.0, "largest rotation, degrees to either side")
+
+    seed: int = option(0, "of weights, pictures, order and augmentation")
+    validation_pictures: int = option(200, "pictures that PCKh is computed on", free=True)
+    validate_every: int = option(1, "epochs between two validations (0: never)", free=True)
+    checkpoint_every: int = option(100, "steps between two checkpoints; there is one at the end of every epoch too", free=True)
+    log_every: int = option(10, "steps between two lines of the log", free=True)
+    workers: int = option(1, "processes that prepare pictures", free=True)
+    backend: str = option("auto", "what computes", choices=BACKENDS)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            wanted = {"str": str, "int": int, "float": (int, float), "bool": bool}[str(each.type)]
+            if not isinstance(value, wanted) or (isinstance(value, bool) and each.type != "bool"):
+                raise TypeError(f"{each.name} is {value!r}, expected {each.type}")
+            choices = each.metadata["choices"]
+            if choices and value not in choices:
+                raise ValueError(f"{each.name} is {value!r}, expected one of {', '.join(choices)}")
+        pose_config(self.variant)
+        if self.data == "mpii" and not self.folder:
+            raise ValueError("folder is missing: where is MPII?")
+        if self.resolution and (self.resolution < 32 or self.resolution % 16):
+            raise ValueError(f"resolution is {self.resolution}, expected a multiple of 16 from 32 on, or 0")
+        for name in ("epochs", "pictures", "checkpoint_every", "log_every", "validation_pictures"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("batch_size", "validate_every", "workers", "seed", "split_seed", "clip", "sigma_start", "sigma_end"):
+            self._require(name, 0 <= getattr(self, name) < math.inf, "at least 0")
+        self._require("rate", 0 < self.rate < math.inf, "above 0")
+        self._require("limb_width", 0 < self.limb_width < math.inf, "above 0")
+        self._require("average", 0 <= self.average < 1, "from 0 to below 1")
+        self._require("momentum", 0 <= self.momentum < 1, "from 0 to below 1")
+
+    def _require(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
+            raise ValueError(f"{name} is {getattr(self, name)!r}, expected {expected}")
+
+    @property
+    def variant(self) -> str | int:
+        return int(self.model) if self.model.isdecimal() else self.model
+
+    @property
+    def side(self) -> int:
+        """Of the input, pixels."""
+        return self.resolution or pose_config(self.variant).resolution
+
+    @property
+    def batch(self) -> int:
+        return self.batch_size or BATCH_SIZES.get(pose_config(self.variant).name, 20)
+
+    @property
+    def sigma(self) -> Sigma:
+        scale = self.side / SIDE_OF_II
+        start, end = self.sigma_start or SIGMA_OF_II[0] * scale, self.sigma_end or SIGMA_OF_II[1] * scale
+        return Sigma(self.sigma_schedule, start, end, self.epochs)
+
+    @property
+    def learning_rate(self) -> LearningRate:
+        sigma = self.sigma
+        return LearningRate(self.schedule, self.rate, self.epochs, final_rate(self.rate, sigma.start, sigma.end))
+
+    def to_toml(self) -> str:
+        """Every field on a line, with what it means."""
+        lines = []
+        for each in fields(self):
+            lines.append(f"{each.name} = {json.dumps(getattr(self, each.name))}  # {each.metadata['help']}")
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """Raises FileNotFoundError, or ValueError for text that is not TOML or fields that do not exist."""
+        return cls(**read_toml(path))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Raises ValueError for fields that do not exist."""
+        _check_names(values, "the configuration")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def check_resumable(self, saved: TrainConfig) -> None:
+        """Raises ValueError naming the first field that differs from the run's own and would change its result."""
+        for each in fields(self):
+            ours, theirs = getattr(self, each.name), getattr(saved, each.name)
+            if ours != theirs and not each.metadata["free"]:
+                raise ValueError(
+                    f"cannot resume: {each.name} is {ours!r}, but the run was started with {theirs!r}; "
+                    "leave it out, or start a new run with --init"
+                )
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Fields of a configuration file; whole numbers are taken for fields that are floats."""
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from None
+    _check_names(values, str(path))
+    return values
+
+
+def _check_names(values: Mapping[str, Any], where: str) -> None:
+    known = [each.name for each in fields(TrainConfig)]
+    if unknown := [name for name in values if name not in known]:
+        raise ValueError(f"{where} has the field {unknown[0]!r}, expected some of {', '.join(known)}")

@@ -1,0 +1,336 @@
+"""The training loop (Section 4.1): one run is a folder with config.toml, log.jsonl, checkpoint.npz and best.npz.
+
+A step depends on the configuration, the epoch and the step alone: pictures, order, augmentation and drop-connect are drawn from
+[seed, epoch, step]. So a run that is resumed from a checkpoint ends with the very bits of one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from epcore import __version__
+from epcore.backend import Array, array_module, is_cupy, use_backend
+from epcore.commands.output import write_atomically
+from epcore.data.loader import Batch, Loader
+from epcore.evaluate.dataset import Evaluation, evaluate_dataset, map_predictor
+from epcore.evaluate.pckh import pckh
+from epcore.network import Network
+from epcore.tape import Tape
+from epcore.train.checkpoint import Checkpoint
+from epcore.train.config import TrainConfig
+from epcore.train.distributed import Processes, SingleProcess, SynchronizedTape
+from epcore.train.log import RunLog
+from epcore.train.loss import loss_weights, pose_loss
+from epcore.train.optimizers import OPTIMIZERS, MovingAverage, clip_by_norm
+from epcore.train.setup import BEST, CHECKPOINT, augmentation, build_model, train_data, validation_data
+from epcore.train.vector import ParameterVector
+
+CONFIG, LOG = "config.toml", "log.jsonl"
+_DROP_CONNECT = 3  # stream of random numbers; the loader has 1 and 2
+
+
+class DivergedError(RuntimeError):
+    """A loss or gradient is NaN or infinite; the message names step and layer."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """loss and its parts by output, of the whole batch; norm: of the gradient before clipping."""
+
+    loss: float
+    parts: dict[str, float]
+    norm: float
+
+
+class Trainer:
+    """Network, optimizer and position of one run; `step` makes one update, `run` all that are left.
+
+    Start with `Trainer(config, folder)` (a folder that has no run yet) or `Trainer.resume(folder)`. folder None: nothing is
+    written (range test, tests). processes: see `distributed`.
+    """
+
+    def __init__(
+        self, config: TrainConfig, folder: str | os.PathLike[str] | None, *, processes: Processes | None = None
+    ) -> None:
+        self._prepare(config, folder, processes)
+        if self.folder and self.leads:
+            if (self.folder / CHECKPOINT).exists():
+                raise ValueError(f"{self.folder} already has a run: resume it with --resume, or name another folder")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / CONFIG, config.to_toml())
+            write_atomically(self.folder / LOG, "")
+            self._note("start", config=config.to_dict(), version=__version__, processes=self.processes.count)
+
+    def _prepare(
+        self, config: TrainConfig, folder: str | os.PathLike[str] | None, processes: Processes | None, *, fresh: bool = True
+    ) -> None:
+        self.config = config
+        self.folder = None if folder is None else Path(folder)
+        self.processes = processes or SingleProcess()
+        self.leads = self.processes.rank == 0  # this process writes
+        self.log = None if self.folder is None else RunLog(self.folder / LOG)
+        self.rate, self.sigma = config.learning_rate, config.sigma
+        if config.batch % self.processes.count:
+            raise ValueError(f"batch_size is {config.batch}, expected a multiple of the {self.processes.count} processes")
+
+        self.model = build_model(config if fresh else _without_start(config)).eval()
+        if config.backend == "cuda":
+            self.model.to("cuda")
+        self.weights = loss_weights(
+            self.model, pafs=config.weight_pafs, pass2=config.weight_pass2, pass3=config.weight_pass3, last_map=config.last_map
+        )
+        self.network = Network(self.model.graph.pruned(*self.weights), self.model.name).train()
+        self.network.parameters = self.model.parameters  # one and the same dict
+        self.network.momentum = config.momentum
+        self.network.drop_connect = config.drop_connect
+        if "upscaled" in self.weights:
+            self.network.freeze("upscale")
+        if config.freeze:
+            self.network.freeze(*config.freeze.split(","))
+        self.vector = ParameterVector(self.network)
+        self.optimizer = OPTIMIZERS[config.optimizer](self.vector.values)
+        self.average = MovingAverage(self.vector.values, config.average) if config.average else None
+        self.loader = Loader(
+            train_data(config), batch_size=config.batch, resolution=config.side, seed=config.seed, workers=config.workers,
+            augmentation=augmentation(config), people=config.people, upscaled="upscaled" in self.weights,
+            limb_width=config.limb_width * 8, shard=(self.processes.rank, self.processes.count),
+        )  # fmt: skip
+        self.steps_done = self.next_epoch = self.next_step = 0
+        self.best: float | None = None
+
+    @classmethod
+    def resume(
+        cls, folder: str | os.PathLike[str], config: TrainConfig | None = None, *, processes: Processes | None = None
+    ) -> Self:
+        """Continue from a run's last checkpoint. config: refused where it differs in what the result depends on.
+
+        Raises FileNotFoundError without a run, ValueError for a changed configuration or a checkpoint that does not fit.
+        """
+        folder = Path(folder)
+        if not (folder / CONFIG).is_file():
+            raise FileNotFoundError(f"{folder} has no {CONFIG}: there is no run to resume")
+        saved = TrainConfig.from_toml(folder / CONFIG)
+        config = config or saved
+        config.check_resumable(saved)
+        trainer = cls.__new__(cls)
+        started = (folder / CHECKPOINT).exists()  # killed before its first checkpoint: begin again
+        trainer._prepare(config, folder, processes, fresh=not started)
+        if started:
+            trainer.restore(Checkpoint.load(folder / CHECKPOINT), folder / CHECKPOINT)
+        if trainer.leads:
+            assert trainer.log
+            write_atomically(folder / CONFIG, config.to_toml())
+            trainer.log.rewind(trainer.steps_done)
+            trainer._note("resume", processes=trainer.processes.count)
+        return trainer
+
+    def close(self) -> None:
+        """End the loader's processes."""
+        self.loader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- one step ----------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> float:
+        """Position of the next step."""
+        return self.next_epoch + self.next_step / len(self.loader)
+
+    def step(self, batch: Batch, rate: float) -> StepResult:
+        """One update from a batch of this process. Raises DivergedError before a NaN could reach the weights."""
+        result = self._gradients(batch)
+        clip_by_norm(self.vector.gradient, self.config.clip)
+        self.optimizer.step(self.vector.gradient, rate)
+        self.steps_done += 1
+        if self.average:
+            self.average.follow(self.vector.values, self.steps_done)
+        return result
+
+    def _gradients(self, batch: Batch) -> StepResult:
+        """Into the vector; averaged over the processes."""
+        assert batch.targets is not None
+        x = array_module(self.vector.values).asarray(batch.x)
+        self._seed_drop_connect(batch)
+        tape = Tape() if self.processes.count == 1 else SynchronizedTape(self.processes)
+        outputs, watched = self.network.record(x, tape)
+        total, parts = pose_loss(tape, outputs, batch.targets, self.weights)
+        losses = np.array([float(total.data), *(float(part.data) for part in parts.values())])
+        if self.processes.count > 1:
+            losses = self.processes.sum(losses) / self.processes.count
+        if not np.isfinite(losses).all():
+            raise DivergedError(self._explain_loss(batch, x))
+        tape.backward(total)
+        self.vector.gather(tape, watched)
+        if self.processes.count > 1:
+            self.vector.gradient[...] = self.processes.sum(self.vector.gradient) / self.processes.count
+        norm = clip_by_norm(self.vector.gradient, 0)
+        if not np.isfinite(norm):
+            name = self.vector.first_not_finite()
+            raise DivergedError(f"{self._where(batch)}: the gradient of {name} is NaN or infinite; {self._advice()}")
+        return StepResult(float(losses[0]), dict(zip(parts, losses[1:].tolist(), strict=True)), norm)
+
+    def _seed_drop_connect(self, batch: Batch) -> None:
+        seed = [self.config.seed, _DROP_CONNECT, batch.epoch, batch.step]
+        self.network.seed_drop_connect(seed, shard=(self.processes.rank, self.processes.count))
+
+    def _explain_loss(self, batch: Batch, x: Array) -> str:
+        """Which layer is the first to put out NaN: found by running the batch again with every layer's output looked at."""
+        self._seed_drop_connect(batch)
+        nodes = list(self.network.graph.nodes)
+        outputs = self.network.run(x, capture=nodes) if self.processes.count == 1 else {}
+        for name in nodes:
+            if name in outputs and not bool(array_module(outputs[name]).isfinite(outputs[name]).all()):
+                return f"{self._where(batch)}: the output of layer {name} is NaN or infinite; {self._advice()}"
+        return f"{self._where(batch)}: the loss is NaN or infinite; {self._advice()}"
+
+    def _where(self, batch: Batch) -> str:
+        return f"training diverged at step {self.steps_done + 1} (epoch {batch.epoch}, step {batch.step})"
+
+    def _advice(self) -> str:
+        kept = f"the last good checkpoint is kept in {self.folder}; " if self.folder else ""
+        return f"{kept}lower --rate or set --clip"
+
+    # ---- all steps ---------------------------------------------------------------------------------------------------
+
+    def run(self, *, should_stop: Callable[[], bool] = lambda: False, report: Callable[[StepResult], None] | None = None) -> bool:
+        """Train to the end; True if it got there. should_stop: asked after every step; then a checkpoint is saved.
+
+        Raises DivergedError, and OSError where the run's folder cannot be written.
+        """
+        with use_backend(self.config.backend):
+            while self.next_epoch < self.config.epochs:
+                if not self._run_epoch(should_stop, report):
+                    self.save()
+                    self._note("interrupted")
+                    return False
+            self.save()
+            self._note("end")
+            return True
+
+    def _run_epoch(self, should_stop: Callable[[], bool], report: Callable[[StepResult], None] | None) -> bool:
+        epoch = self.next_epoch
+        sigma = self.sigma(epoch)
+        batches = self.loader.epoch(epoch, sigma=sigma * 8, start_step=self.next_step)
+        clock, waited, since = time.perf_counter(), self.loader.seconds_waited, 0
+        try:
+            for batch in batches:
+                rate = self.rate(self.epoch)
+                result = self.step(batch, rate)
+                self.next_step += 1
+                since += 1
+                if report:
+                    report(result)
+                if self.steps_done % self.config.log_every == 0:
+                    seconds, waiting = time.perf_counter() - clock, self.loader.seconds_waited - waited
+                    self._note(
+                        "step", loss=result.loss, parts=result.parts, rate=rate, sigma=sigma, gradient_norm=result.norm,
+                        pictures_per_second=round(since * self.config.batch / seconds, 2), waiting=round(waiting / seconds, 4),
+                    )  # fmt: skip
+                    clock, waited, since = time.perf_counter(), self.loader.seconds_waited, 0
+                if self.processes.agree(should_stop()):
+                    return False
+                if self.steps_done % self.config.checkpoint_every == 0 and self.next_step < len(self.loader):
+                    self.save()
+        finally:
+            batches.close()
+        self.next_epoch, self.next_step = epoch + 1, 0
+        every = self.config.validate_every
+        if every and (self.next_epoch % every == 0 or self.next_epoch == self.config.epochs):
+            self._validate()
+        self.save()
+        return True
+
+    def _validate(self) -> None:
+        """PCKh on unseen pictures; the best so far is kept in a file of its own."""
+        if not self.leads:
+            return
+        began = time.perf_counter()
+        evaluation = self.evaluate()
+        at50, at10 = pckh(evaluation.distances, 0.5), pckh(evaluation.distances, 0.1)
+        self._note(
+            "validation", pckh50=at50.total, pckh10=at10.total, groups50=at50.groups, groups10=at10.groups,
+            pictures=at50.persons, seconds=round(time.perf_counter() - began, 2),
+        )  # fmt: skip
+        if self.best is None or at50.total >= self.best:
+            self.best = at50.total
+            if self.folder:
+                self.checkpoint().save(self.folder / BEST)
+
+    def evaluate(self) -> Evaluation:
+        """On the validation pictures, with the moving average of the weights if there is one."""
+        own = self.model.parameters
+        if self.average:
+            self.model.parameters = own | self.vector.split(self.average.values)
+        try:
+            predict = map_predictor(self.model, 1, self.config.side, backend=self.config.backend)
+            return evaluate_dataset(predict, validation_data(self.config), self.config.side)
+        finally:
+            self.model.parameters = own
+
+    # ---- state -------------------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> Checkpoint:
+        """All that `restore` needs."""
+        average = self.vector.split(self.average.values) if self.average else {}
+        return Checkpoint(
+            network=self.model.name,
+            step=self.steps_done,
+            epoch=self.next_epoch,
+            epoch_step=self.next_step,
+            config=self.config.to_dict(),
+            parameters={name: _to_numpy(self.model.parameters[name]) for name in self.model.graph.parameters},
+            optimizer={name: _to_numpy(array) for name, array in self.optimizer.state.items()},
+            optimizer_steps=self.optimizer.steps,
+            average={name: _to_numpy(array) for name, array in average.items()},
+            best=self.best,
+        )
+
+    def save(self) -> None:
+        if self.folder and self.leads:
+            self.checkpoint().save(self.folder / CHECKPOINT)
+
+    def restore(self, checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
+        """Raises ValueError, the trainer unchanged, for a checkpoint of another network or configuration."""
+        self.config.check_resumable(TrainConfig.from_mapping(checkpoint.config))
+        checkpoint.restore(self.model, path)
+        if self.config.backend == "cuda":
+            self.model.to("cuda")
+        self.network.parameters = self.model.parameters
+        xp = array_module(self.vector.values)
+        self.vector = ParameterVector(self.network)
+        self.optimizer = OPTIMIZERS[self.config.optimizer](self.vector.values)
+        self.optimizer.load_state(
+            {name: xp.asarray(array) for name, array in checkpoint.optimizer.items()}, checkpoint.optimizer_steps
+        )
+        if self.average:
+            for name, view in self.vector.split(self.average.values).items():
+                view[...] = xp.asarray(checkpoint.average[name])
+        self.steps_done, self.next_epoch, self.next_step = checkpoint.step, checkpoint.epoch, checkpoint.epoch_step
+        self.best = checkpoint.best
+
+    def _note(self, event: str, **values: Any) -> None:
+        if self.log and self.leads:
+            self.log.write(event, step=self.steps_done, epoch=round(self.epoch, 6), **values)
+
+
+def _without_start(config: TrainConfig) -> TrainConfig:
+    """A resumed run takes its weights from the checkpoint: the file it started from may be gone."""
+    from dataclasses import replace
+
+    return replace(config, init="none", init_low="")
+
+
+def _to_numpy(array: Array) -> np.ndarray:
+    return array.get() if is_cupy(array) else array
