@@ -107,7 +107,7 @@ class TestRefusals:
         monkeypatch.setattr(launch, "MAX_ELEMENTS", X.size - 1)
         with pytest.raises(ValueError, match="swish: x has 480 elements, the CUDA kernels take at most 479"):
             kernels("swish").forward(X)
-        with pytest.raises(ValueError, match="a map of .* was asked for"):
+        with pytest.raises(ValueError, match=r"a map of .* was asked for"):
             targets.confidence_maps(np.zeros((1, 1, 16, 2)), np.ones((1, 1, 16), np.bool_), 2**14, 1.0)
 
     def test_targets(self) -> None:
@@ -159,7 +159,8 @@ import epcore
 from epcore.kernels.cuda import swish
 from epcore.inference.cuda_graph import CudaGraphPlan
 x = np.ones(4, np.float32)
-for call in (lambda: swish.forward(x), lambda: epcore.EfficientPose("RT").to("cuda"), lambda: CudaGraphPlan(epcore.EfficientPose("RT"))):
+model = epcore.EfficientPose("RT")
+for call in (lambda: swish.forward(x), lambda: model.to("cuda"), lambda: CudaGraphPlan(model)):
     try:
         call()
     except RuntimeError as error:
