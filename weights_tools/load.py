@@ -1,59 +1,112 @@
-"""`epcore.load_weights`: arrays of a weight file into a network, all or nothing."""
+"""`epcore.load_weights`: arrays of a weight file into a network, all or nothing.
+
+A file of a whole network fills all of it. A file of a backbone alone (ImageNet weights) fills an EfficientNet, or the
+high-resolution branch of an EfficientPose, and a second one its low-resolution branch; the rest of the pose network keeps
+its values. Later blocks, classifiers and preprocessing layers in the file are left over and named in the manifest.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
 
 import numpy as np
 
 from epcore.network import Network
-from epcore.weights_tools.keras_h5 import WeightFile, read_keras_h5
+from epcore.weights_tools.formats import is_epcore_file, read_epcore
+from epcore.weights_tools.keras_h5 import WeightFile, read_keras_h5, resolve_by_order
 from epcore.weights_tools.manifest import Manifest, Match, digest
-from epcore.weights_tools.name_map import keras_name
+from epcore.weights_tools.name_map import backbone_name, keras_layers, keras_name
+
+Names = Callable[[str], tuple[str, str]]
 
 
-def load_weights(model: Network, path: str | PathLike[str], *, strict: bool = True) -> Manifest:
-    """Copy a Keras weight file into the model; the manifest says what went where.
+def load_weights(
+    model: Network, path: str | PathLike[str], *, low: str | PathLike[str] | None = None, strict: bool = True
+) -> Manifest:
+    """Copy a weight file into the model; the manifest says what went where.
 
-    Everything is checked first: on an error the model is as it was. strict refuses a file that lacks a parameter of the
-    model. Raises OSError where the file cannot be read and ValueError, naming file and array, where it does not fit.
+    path: a Keras .h5 of any layout, or a file epcore exported (.h5, .npz, .safetensors). low: for an EfficientPose, a
+    backbone's file for the low-resolution branch, where `path` is one for the high-resolution branch. strict refuses a file
+    that lacks a parameter it should fill.
+
+    Everything is checked first: on an error the model is as it was. Raises OSError where a file cannot be read and
+    ValueError, naming file and array, where it does not fit.
     """
-    file = read_keras_h5(path)
-    manifest = Manifest(file.path, file.layout, file.sha256)
-    found = {parameter: _take(model, file, parameter, manifest) for parameter in model.parameters}
-    taken = {parameter: array for parameter, array in found.items() if array is not None}
-    used = {keras_name(parameter) for parameter in taken}
-    manifest.unused = ["/".join(key) for key in file.arrays if key not in used]
+    files = [read_weights(path)] + ([read_weights(low)] if low is not None else [])
+    manifest = Manifest(files[0].path, files[0].layout, files[0].sha256)
+    taken: dict[str, np.ndarray] = {}
+    for file, prefix in zip(files, ("high.", "low."), strict=False):
+        taken |= _match(model, file, prefix, low is not None, manifest)
     if not taken or (strict and manifest.missing):
         first = manifest.missing[0]
         raise ValueError(
-            f"{file.path} does not hold weights of {model.name}: {len(manifest.missing)} of {len(model.parameters)} arrays "
-            f"are missing, the first is {first} ({'/'.join(keras_name(first))})"
+            f"{files[0].path} does not hold weights of {model.name}: {len(manifest.missing)} arrays are missing, the first is "
+            f"{first} ({'/'.join(keras_name(first))} in Keras files)"
         )
     for parameter, array in taken.items():
-        model.parameters[parameter] = array.astype(model.dtype)
+        model.parameters[parameter] = np.ascontiguousarray(array, model.dtype)
     return manifest
 
 
-def _take(model: Network, file: WeightFile, parameter: str, manifest: Manifest) -> np.ndarray | None:
+def read_weights(path: str | PathLike[str]) -> WeightFile:
+    """A weight file of any format. Raises OSError or ValueError, naming the file."""
+    return read_epcore(path) if is_epcore_file(path) else read_keras_h5(path)
+
+
+def _match(model: Network, file: WeightFile, prefix: str, two_files: bool, manifest: Manifest) -> dict[str, np.ndarray]:
+    """The arrays of one file by parameter, checked and noted."""
+    whole_pose = any(name.startswith("high.") for name in model.parameters)
+    alone = whole_pose and (two_files or bool(file.unnamed) or any(layer == "stem_conv" for layer, _ in file.arrays))
+    wanted = [name for name in model.parameters if name.startswith(prefix)] if alone else list(model.parameters)
+    names: Names = backbone_name if alone else keras_name
+    arrays = file.arrays
+    if file.unnamed:
+        layers = list(keras_layers(model.graph, prefix if alone else ""))
+        arrays = resolve_by_order(file, [(kind, names(f"{layer}/")[0]) for kind, layer in layers])
+    elif file.layout.startswith("epcore"):
+        names = _own_name
+    used = set()
+    taken = {}
+    for parameter in wanted:
+        array = _take(model, file.path, arrays, parameter, names(parameter), manifest)
+        if array is not None:
+            taken[parameter] = array
+            used.add(names(parameter))
+    manifest.unused += ["/".join(key) for key in arrays if key not in used]
+    return taken
+
+
+def _own_name(parameter: str) -> tuple[str, str]:
+    node, _, array = parameter.partition("/")
+    return node, array
+
+
+def _take(
+    model: Network,
+    path: str,
+    arrays: dict[tuple[str, str], np.ndarray],
+    parameter: str,
+    key: tuple[str, str],
+    manifest: Manifest,
+) -> np.ndarray | None:
     """The array of one parameter, checked, noted in the manifest."""
-    key = keras_name(parameter)
     wanted = model.graph.parameters[parameter].shape
     source = "/".join(key)
-    if key not in file.arrays:
+    if key not in arrays:
         manifest.missing.append(parameter)
         return None
-    array = file.arrays[key]
+    array = arrays[key]
     transformation = ""
     if array.shape == (*wanted, 1):  # Keras: (k, k, C, multiplier 1)
         array, transformation = array[..., 0], "last axis dropped"
     if array.shape != wanted:
-        raise ValueError(
-            f"{file.path} does not hold weights of {model.name}: {source} has shape {array.shape}, {parameter} has {wanted}"
-        )
+        raise ValueError(f"{path} does not hold weights of {model.name}: {source} has shape {array.shape}, expected {wanted}")
     if array.dtype.kind != "f":
-        raise ValueError(f"{file.path}: {source} has dtype {array.dtype}, expected floating point")
+        raise ValueError(f"{path}: {source} has dtype {array.dtype}, expected floating point")
     if not np.isfinite(array).all():
-        raise ValueError(f"{file.path}: {source} has {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
+        raise ValueError(f"{path}: {source} has {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
+    if array.dtype != model.dtype:
+        transformation = ", ".join(filter(None, [transformation, f"{array.dtype} to {model.dtype}"]))
     manifest.matched.append(Match(source, parameter, wanted, str(array.dtype), transformation, digest(array)))
     return array

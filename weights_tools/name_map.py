@@ -13,6 +13,10 @@ keras.applications and the `efficientnet` package share.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from epcore.graph import Graph
+
 _DETECTION_LAYERS = {
     "expand_conv": "conv1",
     "expand_bn": "conv1_bn",
@@ -25,10 +29,16 @@ _DETECTION_LAYERS = {
 }
 _UPSCALING = {"upscale1": "upscaled_deconv1", "upscale2": "upscaled_deconv2", "upscale3": "upscaled_confs"}
 _BRANCHES = {"high": "_res1", "low": "_res2"}
+_CLASSES = {
+    "conv2d": "conv2d",
+    "depthwise_conv2d": "depthwise_conv2d",
+    "conv_transpose2d": "conv2d_transpose",
+    "batch_norm": "batch_normalization",
+}
 
 
 def keras_name(parameter: str) -> tuple[str, str]:
-    """(layer, array) of a parameter in a Keras file; depthwise kernels are called "kernel" here, see `keras_h5`."""
+    """(layer, array) of a parameter in a Keras file; depthwise kernels are called "kernel", see `keras_h5`."""
     node, _, array = parameter.partition("/")
     first, *rest = node.split(".")
     if first in _UPSCALING:
@@ -43,3 +53,19 @@ def keras_name(parameter: str) -> tuple[str, str]:
         block, mbconv, layer = rest
         return f"{first}_{block}_{mbconv}_{task}_{_DETECTION_LAYERS[layer]}", array
     return node.replace(".", "_"), array
+
+
+def backbone_name(parameter: str) -> tuple[str, str]:
+    """(layer, array) of a backbone's parameter in a file that holds one backbone alone: no branch, no suffix."""
+    branch, _, rest = parameter.partition(".")
+    return keras_name(rest if branch in _BRANCHES else parameter)
+
+
+def keras_layers(graph: Graph, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(Keras class, parameter name up to the slash) of the layers with weights under a prefix, in the model's order."""
+    for node in graph.nodes.values():
+        if node.name.startswith(prefix):
+            if node.op == "squeeze_excite":
+                yield from (("conv2d", f"{node.name}_reduce"), ("conv2d", f"{node.name}_expand"))
+            elif node.op in _CLASSES:
+                yield _CLASSES[node.op], node.name

@@ -1,0 +1,41 @@
+"""Weights in Keras 2's layout (`save_weights`), which `model.load_weights` of Keras 2 and 3 reads back.
+
+Layers carry the names Keras users know (`name_map`), depthwise kernels get their last axis back, and the attributes
+`layer_names` and `weight_names` list everything in order.
+"""
+
+from __future__ import annotations
+
+import io
+from os import PathLike
+
+import h5py
+import numpy as np
+
+from epcore.commands.output import write_atomically
+from epcore.network import Network
+from epcore.weights_tools.name_map import keras_layers, keras_name
+
+
+def export_keras(model: Network, path: str | PathLike[str]) -> None:
+    """Raises OSError where the file cannot be written; it appears whole or not at all."""
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    for kind, layer in keras_layers(model.graph):
+        for parameter, array in model.parameters.items():
+            if parameter.partition("/")[0] != layer:
+                continue
+            name, role = keras_name(parameter)
+            if kind == "depthwise_conv2d" and role == "kernel":
+                role, array = "depthwise_kernel", array[..., None]
+            arrays.setdefault(name, {})[f"{name}/{role}:0"] = array
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["layer_names"] = np.array([name.encode() for name in arrays])
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"2.2.4"
+        for name, weights in arrays.items():
+            group = file.create_group(name)
+            group.attrs["weight_names"] = np.array([path.encode() for path in weights])
+            for each, array in weights.items():
+                group.create_dataset(each, data=np.asarray(array, np.float32), track_times=False)
+    write_atomically(path, buffer.getvalue())
