@@ -15,6 +15,8 @@ from typing import Any
 from numba import njit
 from numba.core.caching import FunctionCache
 
+from epcore.threads import limit_numba
+
 HERE = Path(__file__).parent
 # Files whose code is compiled into other files' kernels.
 SHARED = (*(HERE / name for name in ("jit.py", "product.py", "reduction.py", "simd.py")), *sorted(HERE.glob("fused/*.py")))
@@ -49,5 +51,7 @@ def released_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that lets other Python threads run meanwhile: the plans bring their own threads."""
     return _compile(function, nogil=True)
 
+
+limit_numba()  # every kernel is compiled here, so none runs before its threads are counted
 
 inlined = njit(error_model="numpy", forceinline=True)  # a part of kernels, cached with them
