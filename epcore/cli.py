@@ -13,8 +13,12 @@ COMMANDS = {
     "predict": "keypoints of people in pictures",
     "run": "raw maps of a stored input tensor",
     "data": "check MPII, write its split, look at synthetic pictures",
+    "train": "train a network on MPII or synthetic figures",
+    "evaluate": "PCKh of a network on MPII or synthetic figures",
+    "plot": "curves of a training: loss, PCKh, learning rate, sigma",
     "audit": "parameters and FLOPs of every network, beside the paper's",
     "gradcheck": "every hand-written gradient against numerical derivatives",
+    "export-onnx": "a network as an ONNX file for other runtimes",
     "weights": "look into, import and export weight files",
 }
 

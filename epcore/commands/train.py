@@ -78,7 +78,9 @@ def _train(trainer: Any) -> int:
         with tqdm(total=total, initial=trainer.steps_done, unit="step", disable=hidden, dynamic_ncols=True) as bar:
 
             def report(result: StepResult) -> None:
-                bar.set_postfix(loss=f"{result.loss:.4g}", best="-" if trainer.best is None else f"{trainer.best:.1f}", refresh=False)
+                bar.set_postfix(
+                    loss=f"{result.loss:.4g}", best="-" if trainer.best is None else f"{trainer.best:.1f}", refresh=False
+                )
                 bar.update()
 
             finished = trainer.run(should_stop=lambda: bool(stopping), report=report)

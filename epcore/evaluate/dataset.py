@@ -18,7 +18,7 @@ from epcore.network import Network
 
 @dataclass(frozen=True)
 class Evaluation:
-    """names: of the N records. predictions (N,J,2) float64, pixels of the original pictures. scores (N,J): heights of the peaks.
+    """names: of the N records. predictions (N,J,2) float64, pixels of the original pictures. scores (N,J): of the peaks.
 
     distances (N,J): to the truth, in units of PCKh's l; see `normalized_distances`.
     """

@@ -1,10 +1,10 @@
 """The log of a run: one JSON object a line, each written at once and whole.
 
-    {"event": "start" | "resume", ...}      configuration, versions
-    {"event": "step", "step": 10, "epoch": 0.02, "loss": .., "parts": {..}, "rate": .., "sigma": .., "gradient_norm": ..,
-     "pictures_per_second": .., "waiting": ..}          waiting: share of the time spent waiting for data
-    {"event": "validation", "step": .., "epoch": .., "pckh50": .., "pckh10": .., "groups50": {..}, "seconds": ..}
-    {"event": "end" | "interrupted", ...}
+{"event": "start" | "resume", ...}      configuration, versions
+{"event": "step", "step": 10, "epoch": 0.02, "loss": .., "parts": {..}, "rate": .., "sigma": .., "gradient_norm": ..,
+ "pictures_per_second": .., "waiting": ..}          waiting: share of the time spent waiting for data
+{"event": "validation", "step": .., "epoch": .., "pckh50": .., "pckh10": .., "groups50": {..}, "seconds": ..}
+{"event": "end" | "interrupted", ...}
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     loss = 1/N sum over pictures n, outputs o, pixels, channels of  weight[o] * mask * (prediction - target)^2
 
-**Summed over pixels and channels, averaged over pictures.** The paper says MSE, which could average over pixels too; but most of
-a map is background, so that mean is below 0.01 from the start, its gradients are as tiny, and the range of learning rates
-that works would depend on the map's size. The two differ by a constant factor that the learning rate takes up: the range
-test finds lambda_max for this one.
+**Summed over pixels and channels, averaged over pictures.** The paper says MSE, which could average over pixels too; but
+most of a map is background, so that mean is below 0.01 from the start, its gradients are as tiny, and the range of learning
+rates that works would depend on the map's size. The two differ by a constant factor that the learning rate takes up: the
+range test finds lambda_max for this one.
 
 Outputs: `pafs` (pass 1), `confs2` (pass 2), and of pass 3 either `confs3` (low resolution) or `upscaled`. The upscaled map has
 64 times as many pixels; its weight is divided by 64, so that choosing it changes the sharpness of the target, not its weight.

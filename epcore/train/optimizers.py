@@ -1,11 +1,11 @@
 """SGD with momentum, Adam and RMSProp on one flat vector, in place.
 
-    sgd       v = m v - rate g               w = w + v                        the paper's, m = 0.9, in Keras' form: what the rate
-                                                                              has moved keeps moving when the rate changes
+    sgd       v = m v - rate g               w = w + v                        (the paper's; m = 0.9)
     adam      m1 = b1 m1 + (1 - b1) g        m2 = b2 m2 + (1 - b2) g^2        (Kingma and Ba 2015)
               w = w - rate / (1 - b1^t) * m1 / (sqrt(m2 / (1 - b2^t)) + e)
     rmsprop   m2 = b2 m2 + (1 - b2) g^2      w = w - rate g / (sqrt(m2) + e)  (Hinton 2012)
 
+SGD is in Keras' form: the rate is inside the velocity, so a change of the rate works its way in over the next steps.
 b1 = 0.9; b2 = 0.999 for Adam and 0.9 for RMSProp; e = 1e-7 (Keras' defaults).
 """
 
@@ -23,7 +23,7 @@ EPSILON = 1e-7
 
 
 class Optimizer:
-    """Changes `values` in place. `state`: arrays like `values` that a checkpoint keeps, by name; `steps`: how many were made."""
+    """Changes `values` in place. `state`: arrays like `values` that a checkpoint keeps, by name; `steps`: updates made."""
 
     slots: tuple[str, ...] = ()
 

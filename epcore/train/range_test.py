@@ -1,4 +1,4 @@
-"""Finding lambda_max: the highest learning rate that does not make the training diverge (Appendix B; the test is Smith's, 2017).
+"""Finding lambda_max, the highest learning rate that does not make the training diverge (Appendix B), by Smith's test (2017).
 
 The rate grows exponentially, a little every step, until the loss explodes. Suggested is the rate at which the smoothed loss is
 lowest, divided by 2: beyond it training already gets worse, and in the cycles the rate stays high for longer than here.
@@ -43,7 +43,9 @@ def range_test(
 ) -> RangeTest:
     """Uses up the trainer: its weights end where they exploded. Raises ValueError for a range or number that makes no sense."""
     if not 0 < lowest < highest or steps < 10:
-        raise ValueError(f"range is {lowest} to {highest} in {steps} steps: expected rising positive rates and at least 10 steps")
+        raise ValueError(
+            f"range is {lowest} to {highest} in {steps} steps: expected rising positive rates and at least 10 steps"
+        )
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0

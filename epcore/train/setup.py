@@ -60,13 +60,19 @@ def build_model(config: TrainConfig) -> EfficientPose:
     return model
 
 
-def load_start(model: EfficientPose, path: str | os.PathLike[str]) -> None:
-    """Weights from a run's folder (its best, else last), a checkpoint (.npz), a pose network (.h5) or a backbone (.h5)."""
+def checkpoint_path(path: str | os.PathLike[str]) -> Path:
+    """The path itself, or of a run's folder its best checkpoint, else its last. Raises FileNotFoundError."""
     path = Path(path)
     if path.is_dir():
         path = path / BEST if (path / BEST).exists() else path / CHECKPOINT
     if not path.exists():
-        raise FileNotFoundError(f"there is no file {path} to start from")
+        raise FileNotFoundError(f"there is no file {path}")
+    return path
+
+
+def load_start(model: EfficientPose, path: str | os.PathLike[str]) -> None:
+    """Weights from a run's folder (its best, else last), a checkpoint (.npz), a pose network (.h5) or a backbone (.h5)."""
+    path = checkpoint_path(path)
     if path.suffix == ".npz":
         Checkpoint.load(path).restore(model, path, evaluated=True)
         return

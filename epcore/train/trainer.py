@@ -204,7 +204,9 @@ class Trainer:
 
     # ---- all steps ---------------------------------------------------------------------------------------------------
 
-    def run(self, *, should_stop: Callable[[], bool] = lambda: False, report: Callable[[StepResult], None] | None = None) -> bool:
+    def run(
+        self, *, should_stop: Callable[[], bool] = lambda: False, report: Callable[[StepResult], None] | None = None
+    ) -> bool:
         """Train to the end; True if it got there. should_stop: asked after every step; then a checkpoint is saved.
 
         Raises DivergedError, and OSError where the run's folder cannot be written.

@@ -1,0 +1,94 @@
+"""`epcore plot RUN`: loss, PCKh, learning rate and sigma over the epochs, as in the paper's Figure 6."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from pathlib import Path
+from typing import Any
+
+from epcore.commands.output import check_writable, write_atomically
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs; several are drawn one after another")
+    parser.add_argument("--output", metavar="FILE", help="picture to write, .png, .svg or .pdf (default: RUN/curves.png)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    output = Path(arguments.output or Path(arguments.runs[-1]) / "curves.png")
+    kind = output.suffix.removeprefix(".").lower()
+    if kind not in ("png", "svg", "pdf"):
+        raise ValueError(f"--output is {output}, expected a name ending in .png, .svg or .pdf")
+    histories = [read_history(folder) for folder in arguments.runs]
+    check_writable(output)
+    write_atomically(output, draw(histories, kind))
+    print(output)
+    return 0
+
+
+def read_history(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """ "step" and "validation" lines of a run's log. Raises FileNotFoundError, or ValueError for a log without steps."""
+    from epcore.train.log import RunLog
+    from epcore.train.trainer import LOG
+
+    events = RunLog(Path(folder) / LOG).read()
+    history = {kind: [event for event in events if event["event"] == kind] for kind in ("step", "validation")}
+    if not history["step"]:
+        raise ValueError(f"{folder} has nothing to plot: no step was logged yet")
+    return history
+
+
+def draw(histories: list[dict[str, list[dict[str, Any]]]], kind: str) -> bytes:
+    """The picture's file. Raises ModuleNotFoundError without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("epcore plot needs matplotlib: pip install epcore[plot]") from None
+
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    (loss, accuracy), (rate, sigma) = figure.subplots(2, 2, sharex=True)
+    start = 0.0
+    for number, history in enumerate(histories):
+        steps, validations = history["step"], history["validation"]
+        epochs = [start + event["epoch"] for event in steps]
+        loss.plot(epochs, [event["loss"] for event in steps], color="C0", alpha=0.3, linewidth=0.8)
+        loss.plot(epochs, smoothed([event["loss"] for event in steps]), color="C0")
+        for key, label, colour in (("pckh50", "PCKh@50", "C1"), ("pckh10", "PCKh@10", "C2")):
+            at = [start + event["epoch"] for event in validations]
+            accuracy.plot(at, [event[key] for event in validations], "o-", color=colour, markersize=3, label=label)
+        rate.plot(epochs, [event["rate"] for event in steps], color="C3")
+        sigma.plot(epochs, [event["sigma"] for event in steps], color="C4", drawstyle="steps-post")
+        start = max([*epochs, *(start + event["epoch"] for event in validations)])
+        if number == 0:
+            accuracy.legend(loc="lower right")
+        if number < len(histories) - 1:
+            for axes in (loss, accuracy, rate, sigma):
+                axes.axvline(start, color="0.7", linewidth=0.8, linestyle="--")
+    for axes, title, unit in (
+        (loss, "Loss", "summed over the maps, mean over pictures"),
+        (accuracy, "Validation", "percent (official convention)"),
+        (rate, "Learning rate", ""),
+        (sigma, "Sigma", "pixels of the detection map"),
+    ):
+        axes.set_title(title)
+        axes.set_ylabel(unit)
+        axes.grid(alpha=0.3)
+    loss.set_yscale("log")
+    rate.set_yscale("log")
+    accuracy.set_ylim(0, 100)
+    sigma.set_ylim(bottom=0)
+    for axes in (rate, sigma):
+        axes.set_xlabel("epoch")
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, dpi=120)
+    return file.getvalue()
+
+
+def smoothed(values: list[float], decay: float = 0.9) -> list[float]:
+    """Exponential mean, bias-corrected."""
+    mean, result = 0.0, []
+    for number, value in enumerate(values, start=1):
+        mean = decay * mean + (1 - decay) * value
+        result.append(mean / (1 - decay**number))
+    return result
