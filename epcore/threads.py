@@ -47,4 +47,4 @@ def limit_numba() -> None:
     """Make Numba's parallel loops use `get_threads()` threads, or as many as it has."""
     import numba
 
-    numba.set_num_threads(min(get_threads(), numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(get_threads(), int(numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ import numpy as np
 
 from epcore.commands.output import write_atomically
 from epcore.network import Network
-from epcore.weights_tools.keras_h5 import COMPRESSION, MAXIMUM_BYTES, WeightFile, Reader
+from epcore.weights_tools.keras_h5 import COMPRESSION, MAXIMUM_BYTES, Reader, WeightFile
 
 FORMAT = "epcore weights 1"
 _SUFFIXES = (".h5", ".npz", ".safetensors")

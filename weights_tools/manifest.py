@@ -46,4 +46,4 @@ class Manifest:
 
 def digest(array: np.ndarray) -> str:
     """SHA-256 of the array's bytes in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(array.tobytes()).hexdigest()

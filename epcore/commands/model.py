@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from epcore.inference import Plan
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, *, backend: bool = True) -> None:
     parser.add_argument("--model", default="RT", metavar="VARIANT", help="RT, I, II, III or IV (default: RT)")
     parser.add_argument("--weights", metavar="FILE", help="file of the variant's weights, see `epcore weights`")
-    parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what computes (default: auto)")
+    if backend:
+        parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what computes (default: auto)")
+    else:
+        parser.set_defaults(backend="reference")
 
 
 def load_model(arguments: argparse.Namespace) -> EfficientPose:

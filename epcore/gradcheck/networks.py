@@ -104,8 +104,7 @@ def networks() -> dict[str, Callable[[], NetworkCheck]]:
     """The networks `epcore gradcheck` covers, at full depth and reduced resolution."""
     from epcore.models import EfficientPose
 
-    found: dict[str, Callable[[], NetworkCheck]] = {
-        f"EfficientPose {variant}": lambda variant=variant: NetworkCheck(EfficientPose(variant), 64)
-        for variant in ("RT", "I", "II")
-    }
-    return found
+    def check(variant: str) -> Callable[[], NetworkCheck]:
+        return lambda: NetworkCheck(EfficientPose(variant), 64)
+
+    return {f"EfficientPose {variant}": check(variant) for variant in ("RT", "I", "II")}

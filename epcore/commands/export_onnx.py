@@ -1,0 +1,27 @@
+"""`epcore export-onnx`: a network as an ONNX file for other runtimes."""
+
+from __future__ import annotations
+
+import argparse
+
+from epcore.commands.model import add_model_arguments, load_model
+from epcore.commands.output import check_writable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_arguments(parser, backend=False)
+    parser.add_argument("--output", required=True, metavar="FILE.onnx")
+    parser.add_argument("--layout", default="NHWC", choices=("NHWC", "NCHW"), help="of x and the outputs (default: NHWC)")
+    parser.add_argument("--keep-batch-norm", action="store_true", help="do not fold batch norms into the convolutions")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from epcore.weights_tools.onnx_export import OPSET, export_onnx
+
+    check_writable(arguments.output)
+    model = load_model(arguments)
+    export_onnx(model, arguments.output, fold_batch_norm=not arguments.keep_batch_norm, layout=arguments.layout)
+    H, W, C = model.graph.input_shape
+    shape = (H, W, C) if arguments.layout == "NHWC" else (C, H, W)
+    print(f"wrote {arguments.output}: {model.name}, opset {OPSET}, x (batch, {', '.join(map(str, shape))}) float32")
+    return 0
