@@ -10,16 +10,17 @@ from importlib import import_module
 
 # name -> what `epcore --help` says; the module epcore.commands.<name> is imported only when it is needed.
 COMMANDS = {
+    "demo": "the whole system at work, on one page",
     "predict": "keypoints of people in pictures",
     "run": "raw maps of a stored input tensor",
-    "data": "check MPII, write its split, look at synthetic pictures",
-    "train": "train a network on MPII or synthetic figures",
-    "evaluate": "PCKh of a network on MPII or synthetic figures",
-    "plot": "curves of a training: loss, PCKh, learning rate, sigma",
     "audit": "parameters and FLOPs of every network, beside the paper's",
     "gradcheck": "every hand-written gradient against numerical derivatives",
-    "export-onnx": "a network as an ONNX file for other runtimes",
+    "data": "check MPII, write its split, look at synthetic pictures",
+    "train": "train a network, resume a training, find its learning rate",
+    "evaluate": "PCKh of a network, by joint group, in both conventions",
+    "plot": "loss, PCKh, learning rate and sigma of a training",
     "weights": "look into, import and export weight files",
+    "export-onnx": "a network as an ONNX file for other runtimes",
 }
 
 

@@ -7,6 +7,7 @@ What a backend means for a command: `auto` and `cpu` run a compiled plan (fused 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,12 @@ from epcore.models import EfficientPose
 
 if TYPE_CHECKING:
     from epcore.inference import Plan
+
+
+_NOTICE = """\
+epcore: using the weights that come with epcore, trained on synthetic figures. For photographs use the authors' weights
+(EfficientPoseRT.h5, https://github.com/daniegr/EfficientPose): epcore weights inspect EfficientPoseRT.h5, then
+epcore predict photo.jpg --weights EfficientPoseRT.h5"""
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, backend: bool = True) -> None:
@@ -46,5 +53,12 @@ def run_by(backend: str, model: EfficientPose, *, batch: int = 1) -> EfficientPo
 
 
 def default_weights(variant: str) -> Path:
-    """The weights that are used when none are named. Raises ValueError: none come with the package."""
-    raise ValueError(f"no weights for EfficientPose {variant}: name a file with --weights FILE")
+    """The weights that are used when none are named: RT's, trained by epcore on synthetic figures; said on standard error.
+
+    Raises ValueError for the other variants: none come with the package.
+    """
+    path = Path(__file__).parent.parent / "models" / "synthetic_rt.h5"
+    if variant.upper() != "RT" or not path.is_file():
+        raise ValueError(f"no weights for EfficientPose {variant}: name a file with --weights FILE")
+    print(_NOTICE, file=sys.stderr)
+    return path

@@ -45,14 +45,14 @@ def contact_sheet(cases: Sequence[Case]) -> bytes:
         draw.text((left + 3, top + 2), f"{record.name}: {misses} of {known} missed", fill="black")
         matrix = crop_matrix(crop_square(record), TILE)
         pixels = warp(record.pixels(), matrix, TILE)
-        sheet.paste(_lit(pixels, maps), (left, top + TITLE))
-        sheet.paste(_posed(pixels, transform_points(points, matrix), record, matrix), (left + TILE, top + TITLE))
+        sheet.paste(lit_maps(pixels, maps), (left, top + TITLE))
+        sheet.paste(draw_against_truth(pixels, transform_points(points, matrix), record, matrix), (left + TILE, top + TITLE))
     file = io.BytesIO()
     sheet.save(file, "PNG")
     return file.getvalue()
 
 
-def _lit(pixels: np.ndarray, maps: np.ndarray) -> Image.Image:
+def lit_maps(pixels: np.ndarray, maps: np.ndarray) -> Image.Image:
     """The picture in grey, the maps over it from black through red to yellow."""
     size = maps.shape[0]
     heat = warp(
@@ -64,7 +64,7 @@ def _lit(pixels: np.ndarray, maps: np.ndarray) -> Image.Image:
     return Image.fromarray((grey * (1 - heat) * 0.8 + colour * heat).astype(np.uint8))
 
 
-def _posed(pixels: np.ndarray, points: np.ndarray, record: Record, matrix: np.ndarray) -> Image.Image:
+def draw_against_truth(pixels: np.ndarray, points: np.ndarray, record: Record, matrix: np.ndarray) -> Image.Image:
     keypoints = tuple(
         Keypoint(name, None if np.isnan(x) else float(x), None if np.isnan(y) else float(y), 1.0)
         for name, (x, y) in zip(KEYPOINTS, points, strict=True)

@@ -1,0 +1,136 @@
+"""`epcore demo`: a network that epcore trained itself, on figures it has never seen; gradient checks; the paper's numbers."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from epcore.commands.model import load_model
+from epcore.commands.output import write_atomically
+
+if TYPE_CHECKING:
+    from epcore.demo.sheet import Prediction
+    from epcore.models import EfficientPose
+
+SEED = 2020  # of the demo's figures
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", default="out/demo", metavar="DIR", help="folder for sheet.png and index.html (%(default)s)")
+    parser.add_argument("--figures", type=int, default=6, help="rows of the contact sheet (%(default)s)")
+    parser.add_argument("--pictures", type=int, default=100, help="figures that PCKh is measured on (%(default)s)")
+    parser.add_argument("--weights", metavar="FILE", help="other weights for RT than those that come with epcore")
+    parser.set_defaults(model="RT", backend="auto")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from epcore.demo.page import demo_page
+    from epcore.demo.sheet import demo_sheet
+
+    if arguments.figures < 1 or arguments.pictures < 1:
+        raise ValueError(f"--figures is {arguments.figures} and --pictures {arguments.pictures}, expected at least 1 of each")
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = load_model(arguments)
+    say("1/4  predicting unseen figures")
+    predictions, timings = _predict(model, arguments.figures)
+    sheet = demo_sheet(predictions)
+    write_atomically(folder / "sheet.png", sheet)
+    say(f"2/4  PCKh on {arguments.pictures} unseen figures")
+    pckh = _measure(model, arguments.pictures)
+    print(pckh)
+    say("3/4  gradient check of every operator")
+    gradients = _check_gradients()
+    worst = max(error for _, error, _ in gradients)
+    print(f"{len(gradients)} operators, worst relative error {worst:.1e}, all within their bounds: "
+          f"{'yes' if all(error <= bound for _, error, bound in gradients) else 'NO'}")  # fmt: skip
+    say("4/4  the paper's tables, counted from the code")
+    audit = _audit()
+    print(audit)
+    page = demo_page(
+        sheet=sheet,
+        weights="" if arguments.weights else "Its weights come with epcore, which trained them; see docs/training.md.",
+        timings=timings, pckh=pckh, gradients=gradients, audit=audit,
+    )  # fmt: skip
+    write_atomically(folder / "index.html", page)
+    print("\n".join(f"{name}: {ms:.1f} ms a picture" for name, ms in timings.items()))
+    print(f"\nlook at {folder / 'index.html'} (all of this on one page) and {folder / 'sheet.png'}")
+    return 0 if all(error <= bound for _, error, bound in gradients) else 1
+
+
+def say(text: str) -> None:
+    print(f"\n== {text}", file=sys.stderr, flush=True)
+
+
+def _predict(model: EfficientPose, count: int) -> tuple[list[Prediction], dict[str, float]]:
+    """Predictions for the sheet, and milliseconds a picture by the plan and by the reference."""
+    from epcore.backend import use_backend
+    from epcore.data.synthetic import SyntheticFigures
+    from epcore.demo.sheet import Prediction
+    from epcore.inference import compile
+    from epcore.pose import decode, preprocess
+
+    plan = compile(model)
+    figures = SyntheticFigures(count, seed=SEED, split="test", size=256)
+    predictions = []
+    for index in range(count):
+        record = figures.record(index)
+        x, geometry = preprocess(record.pixels(), model.resolution)
+        outputs = plan(x)
+        fractions, _ = decode(outputs.final[0])
+        pafs = np.array(outputs.pafs[0])
+        predictions.append(Prediction(record, geometry.to_picture(fractions), outputs.final[0].copy(), pafs))
+
+    def milliseconds(function: object, repeats: int) -> float:
+        best = float("inf")
+        for _ in range(repeats):
+            started = perf_counter()
+            function(x)  # type: ignore[operator]
+            best = min(best, perf_counter() - started)
+        return best * 1e3
+
+    with use_backend("reference"):
+        reference = milliseconds(model, 2)
+    return predictions, {f"plan, {plan.threads} threads": milliseconds(plan, 20), "NumPy reference": reference}
+
+
+def _measure(model: EfficientPose, count: int) -> str:
+    from tqdm import tqdm
+
+    from epcore.data.synthetic import SyntheticFigures
+    from epcore.evaluate.dataset import evaluate_dataset, map_predictor
+    from epcore.evaluate.pckh import pckh, table
+
+    predict = map_predictor(model, 1, model.resolution)
+    evaluation = evaluate_dataset(
+        predict, SyntheticFigures(count, seed=SEED, split="test"), model.resolution,
+        progress=lambda numbers: tqdm(numbers, unit="picture", disable=None, leave=False),
+    )  # fmt: skip
+    return table([pckh(evaluation.distances, tau) for tau in (0.5, 0.1)])
+
+
+def _check_gradients() -> list[tuple[str, float, float]]:
+    """(operator, worst relative error, bound)."""
+    from epcore.gradcheck import bound, check_operators
+
+    worst: dict[str, float] = {}
+    for result in check_operators():
+        worst[result.op] = max(worst.get(result.op, 0.0), result.error)
+    return [(op, error, bound(op)) for op, error in worst.items()]
+
+
+def _audit() -> str:
+    """What `epcore audit` prints."""
+    from epcore.cli import main
+
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        main(["audit"])
+    return text.getvalue().strip()
