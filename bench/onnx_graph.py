@@ -61,8 +61,8 @@ class _Writer:
 
     def activation(self, x: str, output: str, kind: str, factor: float) -> str:
         if kind == "relu":
-            bounds = [self.constant(f"{output}.low", 0.0)] + ([self.constant(f"{output}.cap", factor)] if factor < np.inf else [])
-            return self.node("Clip", [x, *bounds], output)
+            bounds = {"low": 0.0} | ({"cap": factor} if factor < np.inf else {})
+            return self.node("Clip", [x, *(self.constant(f"{output}.{name}", value) for name, value in bounds.items())], output)
         swish = output if factor == 1 else f"{output}.swish"
         self.node("Mul", [x, self.node("Sigmoid", [x], f"{output}.sigmoid")], swish)
         return swish if factor == 1 else self.node("Mul", [swish, self.constant(f"{output}.beta", factor)], output)
