@@ -2,5 +2,7 @@
 
 from epcore.models.efficientnet import EfficientNet
 from epcore.models.efficientpose import EfficientPose, PoseOutputs
+from epcore.models.lite import EfficientPoseLite
+from epcore.models.openpose import OpenPose
 
-__all__ = ["EfficientNet", "EfficientPose", "PoseOutputs"]
+__all__ = ["EfficientNet", "EfficientPose", "EfficientPoseLite", "OpenPose", "PoseOutputs"]

@@ -93,6 +93,13 @@ VARIANTS = {
     "IV": PoseConfig("IV", 600, "B7", "B3", width=80, depth=4),
 }
 
+# The release's Lite models: one branch, an EfficientNet-Lite of the variant's scale, width and depth of Table 2.
+LITE_VARIANTS = {
+    "RT": PoseConfig("RT Lite", 224, "B0", None, width=40, depth=1),
+    "I": PoseConfig("I Lite", 256, "B2", None, width=48, depth=1),
+    "II": PoseConfig("II Lite", 368, "B4", None, width=56, depth=2),
+}
+
 ALPHA = 1.2  # Equation 1: the depth factor is ALPHA ** phi
 
 
@@ -135,3 +142,28 @@ def pose_config(variant: str | int) -> PoseConfig:
             return VARIANTS[variant.upper()]
         raise ValueError(f"unknown variant {variant!r}: expected one of {', '.join(VARIANTS)}, or phi as a number 0 to 7")
     return scaled_config(variant)
+
+
+# OpenPose as the paper's baseline (Figure 1): VGG-19 up to conv4_2, channels of each convolution by block, then two more.
+OPENPOSE_RESOLUTION = 368
+OPENPOSE_VGG = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512))
+OPENPOSE_FEATURES = (256, 128)
+
+
+@dataclass(frozen=True)
+class OpenPosePass:
+    """One pass: what it estimates, channels of a 3x3 convolution and of the 1x1 convolution after the five dense blocks."""
+
+    maps: str
+    width: int
+    hidden: int
+
+
+OPENPOSE_PASSES = (
+    OpenPosePass("pafs", 96, 256),
+    OpenPosePass("pafs", 128, 512),
+    OpenPosePass("pafs", 128, 512),
+    OpenPosePass("pafs", 128, 512),
+    OpenPosePass("confs", 96, 256),
+    OpenPosePass("confs", 128, 512),
+)
