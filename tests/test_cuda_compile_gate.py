@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 pytest.importorskip("cupy", reason="CuPy is not installed: it brings NVRTC, which compiles the kernels (epcore[cuda13])")
 
-from cuda_on_host.compile_gate import ARCHITECTURES, compile_for
+from cuda_on_host.compile_gate import ARCHITECTURES, Resources, compile_for
 from cuda_on_host.devices import sources
 
 from epcore.kernels.cuda.loader import OPTIONS, WIDTHS, Source
@@ -39,13 +40,33 @@ def _nvrtc() -> None:
         pytest.skip(f"NVRTC is missing: {error}")
 
 
+@pytest.fixture(scope="module")
+def compiled(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, int], Future[dict[str, Resources]]]]:
+    """What the selected tests need, compiled two at a time while they wait."""
+    wanted = [item.callspec.params for item in request.session.items if "compiled" in getattr(item, "fixturenames", ())]
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            (source.file, architecture): pool.submit(
+                compile_for, source.code(), f"{source.file}.cu", architecture, kernels(source), OPTIONS
+            )
+            for source, architecture in ((parameters["source"], parameters["architecture"]) for parameters in wanted)
+        }
+
+
+def kernels(source: Source) -> list[str]:
+    return [kernel for T in WIDTHS for kernel in source.instances(T)]
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids="sm_{}".format)
 @pytest.mark.parametrize("source", sources().values(), ids=lambda source: source.file)
 def test_kernels_compile_without_spills(
-    source: Source, architecture: int, record_property: Callable[[str, object], None]
+    source: Source,
+    architecture: int,
+    compiled: dict[tuple[str, int], Future[dict[str, Resources]]],
+    record_property: Callable[[str, object], None],
 ) -> None:
-    kernels = [kernel for T in WIDTHS for kernel in source.instances(T)]
-    found = compile_for(source.code(), f"{source.file}.cu", architecture, kernels, OPTIONS)
+    found = compiled[source.file, architecture].result()
+    assert list(found) == kernels(source)
     for kernel, used in found.items():
         record_property(f"{kernel} sm_{architecture}", f"{used.registers} registers")
     assert {kernel: used.spills for kernel, used in found.items() if used.spills} == {}

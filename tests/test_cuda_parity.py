@@ -37,7 +37,7 @@ class Case:
     shapes: tuple[Shape | None, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
     length: int = 1
-    kinds: str = ""  # a letter an input: n normal (default), p positive, m mask of 0 and 1
+    kinds: str = ""  # a letter an input: n normal (default), p positive, m mask of 0 and 1, i small integers
     crowded: bool = False  # take the kernel variants for large arrays, whatever the size
 
     def __str__(self) -> str:
@@ -50,13 +50,20 @@ class Case:
             "n": lambda shape: rng.normal(size=shape),
             "p": lambda shape: rng.uniform(0.5, 2, size=shape),
             "m": lambda shape: rng.integers(0, 2, size=shape),
+            "i": lambda shape: rng.integers(-4, 5, size=shape),
         }
         kinds = self.kinds.ljust(len(self.shapes), "n")
         return [None if s is None else np.asarray(draws[k](s), dtype) for s, k in zip(self.shapes, kinds, strict=True)]
 
     @property
+    def exact(self) -> bool:
+        return set(self.kinds) == {"i"}
+
+    @property
     def factor(self) -> float:
-        """Allowed error in units of the dtype's epsilon and the largest reference value (design: 8 elementwise, 2 sums)."""
+        """Allowed error in units of the dtype's epsilon and the largest reference value; sums of small integers are exact."""
+        if self.exact:
+            return 0
         return 8 if self.length == 1 else 2 * self.length**0.5
 
 
@@ -166,7 +173,7 @@ def compare(case: Case, dtype: str, place: Device, seed: int = 0) -> list[np.nda
     arrays = case.inputs(rng, dtype)
     wide = [None if a is None else a.astype(np.float64) for a in arrays]
     y, _ = OPS[case.op].forward(*wide, **case.attributes)
-    dy = np.asarray(rng.normal(size=y.shape), dtype)
+    dy = np.asarray(rng.integers(-4, 5, y.shape) if case.exact else rng.normal(size=y.shape), dtype)
     expected = run(case, wide, dy.astype(np.float64), OPS[case.op])
     kernels = import_module(f"epcore.kernels.cuda.{case.op}")
     before = [None if a is None else a.copy() for a in arrays]
@@ -211,32 +218,32 @@ def test_thread_order_does_not_change_a_bit(case: Case) -> None:
 
 
 class TestProperties:
-    """Shapes nobody thought of."""
+    """Shapes nobody thought of, in small integers: every sum is exact, so the kernels have to give the reference's bits."""
 
     @settings(max_examples=40, deadline=None)
     @given(
         st.tuples(*(st.integers(1, n) for n in (2, 13, 13, 9))), st.sampled_from([3, 5]), st.sampled_from([1, 2]), st.booleans()
     )
     def test_depthwise(self, x: Shape, kernel: int, stride: int, crowded: bool) -> None:
-        case = Case(
-            "depthwise_conv2d", (x, (kernel, kernel, x[3])), {"stride": stride}, max(kernel**2, prod(x[:3])), "", crowded
-        )
+        case = Case("depthwise_conv2d", (x, (kernel, kernel, x[3])), {"stride": stride}, kinds="ii", crowded=crowded)
         with device("shuffled") as place:
-            compare(case, "float64", place)
             compare(case, "float32", place)
+            compare(case, "float64", place)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(
         st.tuples(*(st.integers(1, n) for n in (2, 9, 9, 9))),
         st.tuples(*(st.integers(1, n) for n in (4, 4, 9))),
         st.sampled_from([1, 2, 3]),
         st.sampled_from(["conv2d", "conv_transpose2d"]),
+        st.booleans(),
     )
-    def test_dense(self, x: Shape, rest: Shape, stride: int, op: str) -> None:
+    def test_dense(self, x: Shape, rest: Shape, stride: int, op: str, crowded: bool) -> None:
         kh, kw, C = rest
         w = (kh, kw, x[3], C) if op == "conv2d" else (kh, kw, C, x[3])
-        case = Case(op, (x, w, (C,)), {"stride": stride}, prod(x[:3]) * stride**2 * kh * kw * max(C, x[3]))
+        case = Case(op, (x, w, (C,)), {"stride": stride}, kinds="iii", crowded=crowded)
         with device("shuffled") as place:
+            compare(case, "float32", place)
             compare(case, "float64", place)
 
     @settings(max_examples=40, deadline=None)

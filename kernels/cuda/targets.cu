@@ -3,11 +3,11 @@
 // What the network is trained on (epcore/data/targets.py), rendered where it is needed. points (N,P,J,2): x, y of P persons'
 // J keypoints in pixels of the map, in double; known (N,P,J): 0 where there is none. A pixel's centre is at + 0.5.
 
-// maps[n,i,k,j] = max over persons of exp(-distance^2 / sigma^2). Thread: one element, keypoints fastest, grid-stride.
+// maps[n,i,k,j] = max over persons of exp(-distance^2 * scale), scale = 1 / sigma^2. Thread: one element, keypoints fastest, grid-stride.
 // Bytes: N*S*S*J * sizeof(T) written. FLOPs: 6 P (one exponential) an element; distances in double.
 template <class T>
-__global__ void __launch_bounds__(256)
-confidence_maps(const double* __restrict__ points, const unsigned char* __restrict__ known, T* __restrict__ maps, double sigma,
+__global__ void __launch_bounds__(256, 4)
+confidence_maps(const double* __restrict__ points, const unsigned char* __restrict__ known, T* __restrict__ maps, double scale,
                 int N, int P, int J, int S) {
   for (int e = blockIdx.x * blockDim.x + threadIdx.x; e < N * S * S * J; e += gridDim.x * blockDim.x) {
     const int j = e % J, k = e / J % S, i = e / J / S % S, n = e / J / S / S;
@@ -15,8 +15,8 @@ confidence_maps(const double* __restrict__ points, const unsigned char* __restri
     for (int p = 0; p < P; ++p) {
       const int at = (n * P + p) * J + j;
       if (!known[at]) continue;
-      const double x = (k + 0.5 - points[2 * at]) / sigma, y = (i + 0.5 - points[2 * at + 1]) / sigma;
-      best = max(best, exp(T(-(x * x + y * y))));
+      const double x = k + 0.5 - points[2 * at], y = i + 0.5 - points[2 * at + 1];
+      best = max(best, exp(T(-(x * x + y * y) * scale)));
     }
     maps[e] = best;
   }
@@ -26,7 +26,7 @@ confidence_maps(const double* __restrict__ points, const unsigned char* __restri
 // averaged over the persons of whom that is so. limbs (L,2): keypoints at the ends.
 // Thread: one limb at one pixel, limbs fastest, grid-stride. Bytes: N*S*S*2L * sizeof(T) written. FLOPs: about 20 P a limb.
 template <class T>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 affinity_fields(const double* __restrict__ points, const unsigned char* __restrict__ known, const int* __restrict__ limbs,
                 T* __restrict__ fields, double half_width, int N, int P, int J, int L, int S) {
   for (int e = blockIdx.x * blockDim.x + threadIdx.x; e < N * S * S * L; e += gridDim.x * blockDim.x) {

@@ -23,7 +23,7 @@ def confidence_maps(points: Array, known: Array, size: int, sigma: float, dtype:
     N, P, J = _check("confidence_maps", points, known)
     maps = _maps("confidence_maps", (N, size, size, J), points, dtype)
     T = TYPES[maps.dtype.name]
-    arguments = points, known, maps, np.float64(sigma), N, P, J, size
+    arguments = points, known, maps, np.float64(1 / sigma**2), N, P, J, size
     launch(SOURCE, T, f"confidence_maps<{T}>", flat(maps.size, 1), *arguments)
     return maps
 

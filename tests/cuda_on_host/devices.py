@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -17,12 +18,13 @@ import pytest
 import epcore.kernels.cuda
 from cuda_on_host.host_module import ORDERS, HostKernel, HostModule
 from epcore.kernels.cuda import loader
-from epcore.kernels.cuda.loader import Source
+from epcore.kernels.cuda.loader import WIDTHS, Source
 
 HOST_ORDERS = tuple(ORDERS)
 DEVICES = (*HOST_ORDERS, pytest.param("gpu", marks=pytest.mark.gpu))
 
 
+@cache
 def sources() -> dict[str, Source]:
     """Every `.cu` file of the package, by name."""
     names = [module.name for module in iter_modules(epcore.kernels.cuda.__path__)]
@@ -32,12 +34,22 @@ def sources() -> dict[str, Source]:
 
 
 @cache
-def host_compiler(file: str, code: str, kernels: tuple[str, ...]) -> HostModule:
-    return HostModule(code, kernels, name=file, sanitizer=os.environ.get("EPCORE_HOST_CUDA_SANITIZER", ""))
+def host_module(source: Source, T: str) -> HostModule:
+    sanitizer = os.environ.get("EPCORE_HOST_CUDA_SANITIZER", "")
+    return HostModule(source.code(), source.instances(T), name=f"{source.file}-{T}", sanitizer=sanitizer)
+
+
+@cache
+def compile_all() -> None:
+    """Every kernel, two sources at a time; those already in the cache cost nothing."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda job: host_module(*job), [(source, T) for source in sources().values() for T in WIDTHS]))
 
 
 def _compile(file: str, code: str, kernels: Sequence[str]) -> HostModule:
-    return host_compiler(file, code, tuple(kernels))
+    compile_all()
+    source = sources()[file]
+    return next(host_module(source, T) for T in WIDTHS if source.instances(T) == list(kernels))
 
 
 class Device:
