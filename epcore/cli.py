@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "raw maps of a stored input tensor",
     "audit": "parameters and FLOPs of every network, beside the paper's",
     "gradcheck": "every hand-written gradient against numerical derivatives",
+    "exercise": "write a backward pass yourself and have it checked",
     "data": "check MPII, write its split, look at synthetic pictures",
     "train": "train a network, resume a training, find its learning rate",
     "evaluate": "PCKh of a network, by joint group, in both conventions",
