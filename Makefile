@@ -27,7 +27,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml setup.py | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --editable .
+	$(RUN) -m pip install --quiet --editable ".[progress]"
 	touch $@
 
 $(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: pyproject.toml setup.py | $(VENV)/bin/python

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from epcore.commands.output import check_writable, write_atomically
 from epcore.commands.predict import staged_folder
+from epcore.commands.progress import progress
 
 if TYPE_CHECKING:
     from epcore.data.mpii import Annotations
@@ -49,15 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from epcore.data.mpii import broken_pictures, find_mat, images_folder, picture_paths, read_annotations
 
     if arguments.json:
         check_writable(arguments.json)
     mat, images = find_mat(arguments.folder), images_folder(arguments.folder)
     annotations = read_annotations(mat, images)
-    paths = tqdm(picture_paths(annotations.records), unit="picture", disable=None, leave=False)
+    paths = progress(picture_paths(annotations.records), "picture")
     broken = {path.name: reason for path, reason in broken_pictures(paths, decode=not arguments.quick)}
     report = _report(annotations, broken)
     if arguments.json:

@@ -14,6 +14,7 @@ import numpy as np
 
 from epcore.commands.model import load_model
 from epcore.commands.output import write_atomically
+from epcore.commands.progress import progress
 
 if TYPE_CHECKING:
     from epcore.demo.sheet import Prediction
@@ -102,8 +103,6 @@ def _predict(model: EfficientPose, count: int) -> tuple[list[Prediction], dict[s
 
 
 def _measure(model: EfficientPose, count: int) -> str:
-    from tqdm import tqdm
-
     from epcore.data.synthetic import SyntheticFigures
     from epcore.evaluate.dataset import evaluate_dataset, map_predictor
     from epcore.evaluate.pckh import pckh, table
@@ -111,7 +110,7 @@ def _measure(model: EfficientPose, count: int) -> str:
     predict = map_predictor(model, 1, model.resolution)
     evaluation = evaluate_dataset(
         predict, SyntheticFigures(count, seed=SEED, split="test"), model.resolution,
-        progress=lambda numbers: tqdm(numbers, unit="picture", disable=None, leave=False),
+        progress=lambda numbers: progress(numbers, "picture"),
     )  # fmt: skip
     return table([pckh(evaluation.distances, tau) for tau in (0.5, 0.1)])
 

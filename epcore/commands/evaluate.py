@@ -11,6 +11,7 @@ import numpy as np
 from epcore.backend import use_backend
 from epcore.commands.model import add_model_arguments, load_model
 from epcore.commands.output import STDOUT, check_writable, write_atomically
+from epcore.commands.progress import progress
 
 if TYPE_CHECKING:
     from epcore.evaluate.dataset import Evaluation
@@ -49,8 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from epcore.evaluate.dataset import evaluate_dataset, map_predictor
     from epcore.evaluate.pckh import CONVENTIONS, pckh, table
 
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         predict = map_predictor(model, len(scales) * (2 if flip else 1), resolution, backend=arguments.backend)
         evaluation = evaluate_dataset(
             predict, data, resolution, scales=scales, flip=flip,
-            progress=lambda numbers: tqdm(numbers, unit="picture", disable=None, leave=False),
+            progress=lambda numbers: progress(numbers, "picture"),
         )  # fmt: skip
         if arguments.contact_sheet:
             sheet = _contact_sheet(predict, data, evaluation, arguments.worst, resolution, scales, flip)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from epcore.backend import use_backend
 from epcore.commands.model import add_model_arguments, load_model, run_by
 from epcore.commands.output import STDOUT, check_writable, write_atomically
+from epcore.commands.progress import progress
 
 if TYPE_CHECKING:
     from epcore.pose import Pose
@@ -36,8 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from epcore.pose import draw_pose, predict, read_picture
     from epcore.pose.picture import open_picture
 
@@ -48,8 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = overlay_names(arguments.images, arguments.overlay) if arguments.overlay else []
     poses: list[Pose] = []
     with staged_folder(arguments.overlay) as overlays, use_backend(arguments.backend):
-        # disable=None: no bar where standard error is not a terminal
-        for index, image in enumerate(tqdm(arguments.images, unit="picture", disable=None, leave=False)):
+        for index, image in enumerate(progress(arguments.images, "picture")):
             picture = read_picture(image)
             try:
                 pose = predict(picture, model, real_time=arguments.real_time)

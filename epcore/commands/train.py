@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epcore.commands.output import check_writable, write_atomically
+from epcore.commands.progress import progress, progress_bar
 
 if TYPE_CHECKING:
     from epcore.train.config import TrainConfig
@@ -62,8 +63,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _train(trainer: Any) -> int:
-    from tqdm import tqdm
-
     stopping: list[int] = []
 
     def stop(number: int, _frame: object) -> None:
@@ -73,9 +72,8 @@ def _train(trainer: Any) -> int:
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     total = trainer.config.epochs * len(trainer.loader)
-    hidden = True if not trainer.leads else None  # None: no bar where standard error is not a terminal
     try:
-        with tqdm(total=total, initial=trainer.steps_done, unit="step", disable=hidden, dynamic_ncols=True) as bar:
+        with progress_bar(total, trainer.steps_done, "step", hidden=not trainer.leads) as bar:
 
             def report(result: StepResult) -> None:
                 bar.set_postfix(
@@ -98,8 +96,6 @@ def _train(trainer: Any) -> int:
 
 
 def _range_test(arguments: argparse.Namespace, config: TrainConfig) -> int:
-    from tqdm import tqdm
-
     from epcore.train.range_test import range_test
     from epcore.train.trainer import Trainer
 
@@ -109,7 +105,7 @@ def _range_test(arguments: argparse.Namespace, config: TrainConfig) -> int:
     with Trainer(config, None) as trainer:
         test = range_test(
             trainer, lowest=lowest, highest=highest, steps=arguments.range_steps,
-            progress=lambda numbers: tqdm(numbers, unit="step", disable=None, leave=False),
+            progress=lambda numbers: progress(numbers, "step"),
         )  # fmt: skip
     if arguments.json:
         values = {"rates": test.rates, "losses": test.losses, "diverged_at": test.diverged_at, "lambda_max": test.suggestion}

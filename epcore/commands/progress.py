@@ -1,0 +1,41 @@
+"""Progress bars on standard error where it is a terminal and the extra `progress` (tqdm) is installed; silence elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def progress(items: Iterable[T], unit: str) -> Iterable[T]:
+    """The items, counted by a bar."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return items
+    return tqdm(items, unit=unit, disable=None, leave=False)
+
+
+def progress_bar(total: int, initial: int, unit: str, *, hidden: bool = False) -> Any:
+    """A bar to be moved by `update()`, with `set_postfix(...)` beside it; a context manager."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return _Silence()
+    return tqdm(total=total, initial=initial, unit=unit, disable=True if hidden else None, dynamic_ncols=True)
+
+
+class _Silence:
+    def __enter__(self) -> _Silence:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    def update(self) -> None:
+        pass
+
+    def set_postfix(self, **values: object) -> None:
+        pass
