@@ -35,9 +35,18 @@ def naive_convolution(x: np.ndarray, w: np.ndarray, stride: int) -> np.ndarray:
 class TestPadding:
     @pytest.mark.parametrize(
         ("size", "kernel", "stride", "padding"),
-        [(224, 3, 2, (0, 1)), (112, 5, 2, (1, 2)), (127, 3, 2, (1, 1)), (127, 5, 2, (2, 2)), (7, 3, 1, (1, 1)), (5, 1, 1, (0, 0)),
-         (1, 3, 2, (1, 1)), (2, 5, 2, (1, 2)), (4, 1, 2, (0, 0))],
-    )  # fmt: skip
+        [
+            (224, 3, 2, (0, 1)),
+            (112, 5, 2, (1, 2)),
+            (127, 3, 2, (1, 1)),
+            (127, 5, 2, (2, 2)),
+            (7, 3, 1, (1, 1)),
+            (5, 1, 1, (0, 0)),
+            (1, 3, 2, (1, 1)),
+            (2, 5, 2, (1, 2)),
+            (4, 1, 2, (0, 0)),
+        ],
+    )
     def test_by_hand(self, size: int, kernel: int, stride: int, padding: tuple[int, int]) -> None:
         assert same_padding(size, kernel, stride) == padding
 

@@ -63,6 +63,7 @@ def _compare(case: Case, index: int, got: Any, right: np.ndarray, dy: np.ndarray
     """Empty if the gradient is right."""
     if not isinstance(got, (np.ndarray, np.generic)):
         return f"the gradient is {type(got).__name__}, expected an array of shape {right.shape}"
+    got = np.asarray(got)
     if got.shape != right.shape:
         hint = ": sum over the axes along which the input was used many times" if got.size > right.size else ""
         return f"the gradient has shape {got.shape}, expected {right.shape}{hint}"
