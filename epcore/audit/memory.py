@@ -1,0 +1,179 @@
+"""How many bytes a network holds: parameters, activations at inference, and a training step.
+
+Nothing is allocated. `_Block` stands for an array: it is counted while something refers to it, so the walks below have only to
+hold on to blocks as `Network._walk` and `Tape` hold on to arrays. Counted is what passes between operators, and the padded copy
+that the CPU kernels make of a dense convolution's input; other scratch memory inside operators is below a percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from epcore.graph import INPUT, Graph, Node
+from epcore.network import Network
+from epcore.ops import OPS
+from epcore.shapes import Shape, window_padding
+
+FLOAT32 = 4
+
+
+class _Meter:
+    """live and highest number of bytes."""
+
+    def __init__(self) -> None:
+        self.live = self.peak = 0
+
+
+class _Block:
+    """One array."""
+
+    __slots__ = ("meter", "size")
+
+    def __init__(self, meter: _Meter, shape: Shape, itemsize: int = FLOAT32) -> None:
+        self.meter, self.size = meter, prod(shape) * itemsize
+        meter.live += self.size
+        meter.peak = max(meter.peak, meter.live)
+
+    def __del__(self) -> None:
+        self.meter.live -= self.size
+
+
+def parameter_bytes(graph: Graph, itemsize: int = FLOAT32) -> int:
+    """Bytes of all arrays, moving statistics included."""
+    return itemsize * sum(prod(parameter.shape) for parameter in graph.parameters.values())
+
+
+def inference_peak(graph: Graph, *, batch: int = 1, input_shape: Shape | None = None) -> int:
+    """Most bytes of activations alive at once in `Network.run`, outputs included, without the input x itself."""
+    shapes, meter = graph.shapes(batch, input_shape), _Meter()
+    last = _last_readers(graph)
+    values: dict[str, _Block] = {INPUT: _Block(meter, (0,))}
+    for node in graph.nodes.values():
+        if node.op == "drop_connect":
+            values[node.name] = values[node.inputs[0]]
+        else:
+            values[node.name] = _call(meter, node, graph, shapes)
+        _let_go(node, values, last, graph)
+    return meter.peak
+
+
+@dataclass
+class _Record:
+    op: str
+    inputs: list[str]  # names of node outputs
+    parameters: list[str | None]
+    output: str
+    held: list[_Block]  # inputs, output and what forward saved
+
+
+def training_peak(
+    network: Network, losses: Sequence[str] | None = None, *, batch: int = 1, input_shape: Shape | None = None
+) -> int:
+    """Most bytes alive at once in a recorded step: activations kept for backward, gradients of activations and parameters.
+
+    losses: labels of the outputs that have a squared error, all by default; their targets are the caller's. The parameters
+    themselves and what the optimiser keeps come on top.
+    """
+    graph, meter, trainable = network.graph, _Meter(), set(network.trainable())
+    shapes = graph.shapes(batch, input_shape)
+    last = _last_readers(graph)
+    values: dict[str, _Block] = {INPUT: _Block(meter, (0,))}
+    source = {name: name for name in shapes}  # what a node's output is: itself, or what an idle drop-connect passed through
+    needs_gradient: set[str] = set()
+    records: list[_Record] = []
+    for node in graph.nodes.values():
+        if node.op == "drop_connect" and (network.is_frozen(node.name) or not network.drop_connect):
+            values[node.name], source[node.name] = values[node.inputs[0]], source[node.inputs[0]]
+        else:
+            y = values[node.name] = _call(meter, node, graph, shapes)
+            inputs = [source[name] for name in node.inputs]
+            if needs_gradient.intersection(inputs) or trainable.intersection(node.parameters):
+                needs_gradient.add(node.name)
+                saved = [_Block(meter, *each) for each in _saved(network, node, shapes)]
+                held = [*(values[name] for name in node.inputs), y, *saved]
+                records.append(_Record(node.op, inputs, list(node.parameters), node.name, held))
+            del y
+        _let_go(node, values, last, graph)
+    records += [_Record("mse", [source[graph.outputs[label]]], [], "", []) for label in losses or graph.outputs]
+    outputs = [values[name] for name in graph.outputs.values()]  # the caller still holds them
+    values.clear()
+
+    gradients: dict[str, _Block] = {}
+    while records:
+        _step_back(records.pop(), gradients, graph, shapes, needs_gradient, trainable, meter)
+    del outputs
+    return meter.peak
+
+
+def _step_back(
+    record: _Record,
+    gradients: dict[str, _Block],
+    graph: Graph,
+    shapes: dict[str, Shape],
+    needs_gradient: set[str],
+    trainable: set[str],
+    meter: _Meter,
+) -> None:
+    """`Tape._step_back` in blocks: `new` are the gradients an operator returns, kept or not."""
+    dy = None if record.op == "mse" else gradients.pop(record.output, None)
+    if dy is None and record.op != "mse":
+        return
+    scratch = None if record.op == "mse" else _Block(meter, _padded(graph.nodes[record.output], graph, shapes))
+    arguments = [(name, shapes[name], name in needs_gradient) for name in record.inputs]
+    arguments += [(name, graph.parameters[name].shape, name in trainable) for name in record.parameters if name is not None]
+    new: list[_Block | None] = []
+    for name, shape, wanted in arguments:
+        if record.op == "add":
+            new.append(dy)
+        elif (not wanted and OPS[record.op].selective) or name.endswith(("moving_mean", "moving_variance")):
+            new.append(None)
+        else:
+            new.append(_Block(meter, shape))
+    del scratch
+    for (name, shape, wanted), gradient in zip(arguments, new, strict=True):
+        if wanted and gradient is not None:
+            gradients[name] = _Block(meter, shape) if name in gradients else gradient
+
+
+def _call(meter: _Meter, node: Node, graph: Graph, shapes: dict[str, Shape]) -> _Block:
+    """The output of one operator; what it needs besides is alive until it returns."""
+    scratch = _Block(meter, _padded(node, graph, shapes))
+    y = _Block(meter, shapes[node.name])
+    del scratch
+    return y
+
+
+def _padded(node: Node, graph: Graph, shapes: dict[str, Shape]) -> Shape:
+    """Shape of the padded copy of a dense convolution's input; (0,) where none is made."""
+    if node.op != "conv2d":
+        return (0,)
+    x, w = shapes[node.inputs[0]], graph.parameters[str(node.parameters[0])].shape
+    padding = window_padding(x[1], x[2], w[:2], node.attributes["stride"])
+    return tuple(n + sum(p) for n, p in zip(x, padding, strict=True)) if any(map(sum, padding)) else (0,)
+
+
+def _saved(network: Network, node: Node, shapes: dict[str, Shape]) -> list[tuple[Shape, int]]:
+    """(shape, bytes an element) of what forward saves beyond its arguments and its output."""
+    x = shapes[node.inputs[0]]
+    match node.op:
+        case "max_pool":
+            return [(shapes[node.name], 1)]
+        case "batch_norm" if not network.is_frozen(node.name):
+            return [((2, x[3]), FLOAT32)]
+        case "squeeze_excite":
+            reduced = network.graph.parameters[str(node.parameters[0])].shape[3]
+            return [((x[0], 2 * x[3] + reduced), FLOAT32)]
+    return []
+
+
+def _last_readers(graph: Graph) -> dict[str, str]:
+    return {name: node.name for node in graph.nodes.values() for name in node.inputs}
+
+
+def _let_go(node: Node, values: dict[str, _Block], last: dict[str, str], graph: Graph) -> None:
+    """Forget the inputs that nobody reads after this node, but for the outputs of the network."""
+    for name in set(node.inputs):
+        if last[name] == node.name and name not in graph.outputs.values():
+            del values[name]
