@@ -11,7 +11,6 @@ from math import prod
 
 from epcore.audit.conventions import CONVENTIONS, Convention
 from epcore.graph import Graph
-from epcore.network import Network
 from epcore.op import Cost
 from epcore.ops import OPS
 from epcore.shapes import Shape
@@ -47,34 +46,45 @@ def count_forward(graph: Graph, convention: str = "tf_profiler", *, batch: int =
     return sum(rule.count_forward(cost) for cost in graph.costs(batch, input_shape).values())
 
 
-def count_training(network: Network, convention: str = "flops", *, batch: int = 1, input_shape: Shape | None = None) -> Work:
-    """Work of one training step of all outputs: forward, loss, backward. The optimiser is not included.
+def trainable_parameters(graph: Graph, frozen: tuple[str, ...] = ()) -> set[str]:
+    """Names of the parameters that a training step changes when the parts with these prefixes are frozen."""
+    return {name for name, spec in graph.parameters.items() if spec.trainable and not name.startswith(frozen)}
+
+
+def count_training(
+    graph: Graph,
+    convention: str = "flops",
+    *,
+    frozen: tuple[str, ...] = ("upscale",),
+    batch: int = 1,
+    input_shape: Shape | None = None,
+) -> Work:
+    """Work of one training step of all outputs: forward, squared errors, backward. The optimiser is not included.
 
     Only gradients that the tape asks for are counted: none for the picture, none for frozen parameters, none for what lies
-    before the first trainable parameter. Frozen batch norms use their running statistics.
+    before the first trainable parameter. frozen: prefixes, as for `Network.freeze`; frozen batch norms use their running
+    statistics.
     """
     rule = find_convention(convention)
-    graph, trainable = network.graph, set(network.trainable())
+    trainable = trainable_parameters(graph, frozen)
     shapes = graph.shapes(batch, input_shape)
     forward = backward = 0
     needs_gradient = dict.fromkeys(shapes, False)
     for node in graph.nodes.values():
-        if node.op == "drop_connect" and (network.is_frozen(node.name) or not network.drop_connect):
-            needs_gradient[node.name] = needs_gradient[node.inputs[0]]  # the identity
-            continue
-        cost = OPS[node.op].cost(*graph.argument_shapes(node, shapes), **node.attributes)
-        forward += rule.count_forward(cost)
-        statistics = prod(shapes[node.name]) if node.op == "batch_norm" and not network.is_frozen(node.name) else 0
-        forward += rule.statistics_forward * statistics
         inputs = [needs_gradient[name] for name in node.inputs]
         parameters = [name in trainable for name in node.parameters]
         needs_gradient[node.name] = any(inputs) or any(parameters)
+        if node.op == "drop_connect" and node.name.startswith(frozen):
+            continue  # the identity
+        cost = OPS[node.op].cost(*graph.argument_shapes(node, shapes), **node.attributes)
+        statistics = prod(shapes[node.name]) if node.op == "batch_norm" and not node.name.startswith(frozen) else 0
+        forward += rule.count_forward(cost) + rule.statistics_forward * statistics
         if needs_gradient[node.name]:
             backward += rule.count_backward(_wanted(cost, node.op, inputs, parameters)) + rule.statistics_backward * statistics
     for name in graph.outputs.values():
         loss = OPS["mse"].cost(shapes[name], shapes[name])
         forward += rule.count_forward(loss)
-        backward += rule.count_backward(loss)
+        backward += rule.count_backward(loss) if needs_gradient[name] else 0
     return Work(forward, backward)
 
 

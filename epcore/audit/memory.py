@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from epcore.audit.count import trainable_parameters
 from epcore.graph import INPUT, Graph, Node
-from epcore.network import Network
 from epcore.ops import OPS
 from epcore.shapes import Shape, window_padding
 
@@ -69,14 +69,19 @@ class _Record:
 
 
 def training_peak(
-    network: Network, losses: Sequence[str] | None = None, *, batch: int = 1, input_shape: Shape | None = None
+    graph: Graph,
+    losses: Sequence[str] | None = None,
+    *,
+    frozen: tuple[str, ...] = ("upscale",),
+    batch: int = 1,
+    input_shape: Shape | None = None,
 ) -> int:
     """Most bytes alive at once in a recorded step: activations kept for backward, gradients of activations and parameters.
 
-    losses: labels of the outputs that have a squared error, all by default; their targets are the caller's. The parameters
-    themselves and what the optimiser keeps come on top.
+    losses: labels of the outputs that have a squared error, all by default; their targets are the caller's. frozen: prefixes,
+    as for `Network.freeze`. The parameters themselves and what the optimiser keeps come on top.
     """
-    graph, meter, trainable = network.graph, _Meter(), set(network.trainable())
+    meter, trainable = _Meter(), trainable_parameters(graph, frozen)
     shapes = graph.shapes(batch, input_shape)
     last = _last_readers(graph)
     values: dict[str, _Block] = {INPUT: _Block(meter, (0,))}
@@ -84,14 +89,14 @@ def training_peak(
     needs_gradient: set[str] = set()
     records: list[_Record] = []
     for node in graph.nodes.values():
-        if node.op == "drop_connect" and (network.is_frozen(node.name) or not network.drop_connect):
+        if node.op == "drop_connect" and node.name.startswith(frozen):
             values[node.name], source[node.name] = values[node.inputs[0]], source[node.inputs[0]]
         else:
             y = values[node.name] = _call(meter, node, graph, shapes)
             inputs = [source[name] for name in node.inputs]
             if needs_gradient.intersection(inputs) or trainable.intersection(node.parameters):
                 needs_gradient.add(node.name)
-                saved = [_Block(meter, *each) for each in _saved(network, node, shapes)]
+                saved = [_Block(meter, *each) for each in _saved(graph, node, shapes, frozen)]
                 held = [*(values[name] for name in node.inputs), y, *saved]
                 records.append(_Record(node.op, inputs, list(node.parameters), node.name, held))
             del y
@@ -154,16 +159,16 @@ def _padded(node: Node, graph: Graph, shapes: dict[str, Shape]) -> Shape:
     return tuple(n + sum(p) for n, p in zip(x, padding, strict=True)) if any(map(sum, padding)) else (0,)
 
 
-def _saved(network: Network, node: Node, shapes: dict[str, Shape]) -> list[tuple[Shape, int]]:
+def _saved(graph: Graph, node: Node, shapes: dict[str, Shape], frozen: tuple[str, ...]) -> list[tuple[Shape, int]]:
     """(shape, bytes an element) of what forward saves beyond its arguments and its output."""
     x = shapes[node.inputs[0]]
     match node.op:
         case "max_pool":
             return [(shapes[node.name], 1)]
-        case "batch_norm" if not network.is_frozen(node.name):
+        case "batch_norm" if not node.name.startswith(frozen):
             return [((2, x[3]), FLOAT32)]
         case "squeeze_excite":
-            reduced = network.graph.parameters[str(node.parameters[0])].shape[3]
+            reduced = graph.parameters[str(node.parameters[0])].shape[3]
             return [((x[0], 2 * x[3] + reduced), FLOAT32)]
     return []
 

@@ -1,0 +1,107 @@
+"""A network layer by layer: shapes, parameters, work, bytes, arithmetic intensity, receptive field.
+
+Intensity is FLOPs (convention `flops`) over the bytes an operator must move: inputs, parameters and output once, float32. Below
+a processor's ratio of FLOP/s to bytes/s, its memory decides the speed.
+
+The receptive field is that of the convolutions, pooling and upscaling. Squeeze-and-excitation sees the whole picture through its
+means; counting that, every layer behind the first one would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+
+from epcore.audit.conventions import CONVENTIONS
+from epcore.graph import INPUT, Graph, Node
+from epcore.shapes import Shape, same_padding, transposed_crop
+
+FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """One node at batch 1. share: of the network's MACs. activation_bytes: of its output. receptive_field: side, pixels."""
+
+    name: str
+    op: str
+    stage: str
+    inputs: tuple[Shape, ...]
+    output: Shape
+    parameters: int
+    macs: int
+    share: float
+    flops: int
+    activation_bytes: int
+    intensity: float
+    receptive_field: int
+
+
+def count_layers(graph: Graph, *, input_shape: Shape | None = None) -> list[LayerCount]:
+    """Every node of the graph in order, at batch 1."""
+    shapes, costs = graph.shapes(1, input_shape), graph.costs(1, input_shape)
+    total = sum(cost.macs for cost in costs.values())
+    fields = receptive_fields(graph, input_shape=input_shape)
+    layers = []
+    for node in graph.nodes.values():
+        parameters = sum(prod(graph.parameters[name].shape) for name in node.parameters if name is not None)
+        inputs = tuple(shapes[name] for name in node.inputs)
+        moved = FLOAT32 * (sum(map(prod, inputs)) + parameters + prod(shapes[node.name]))
+        flops = CONVENTIONS["flops"].count_forward(costs[node.name])
+        layers.append(
+            LayerCount(
+                node.name,
+                node.op,
+                node.stage,
+                inputs,
+                shapes[node.name],
+                parameters,
+                costs[node.name].macs,
+                costs[node.name].macs / total if total else 0.0,
+                flops,
+                FLOAT32 * prod(shapes[node.name]),
+                flops / moved,
+                fields[node.name],
+            )
+        )
+    return layers
+
+
+def receptive_fields(graph: Graph, *, input_shape: Shape | None = None) -> dict[str, int]:
+    """Rows of the picture that a row of each node's output depends on, the border's cut aside.
+
+    An output row i reads the picture's rows from i * jump + low to i * jump + high; every node has its (low, high, jump).
+    """
+    shapes = graph.shapes(1, input_shape)
+    seen: dict[str, tuple[Fraction, Fraction, Fraction]] = {INPUT: (Fraction(0), Fraction(0), Fraction(1))}
+    for node in graph.nodes.values():
+        jump = seen[node.inputs[0]][2]
+        low = min(seen[name][0] for name in node.inputs)
+        high = max(seen[name][1] for name in node.inputs)
+        if node.op == "conv_transpose2d":
+            kernel, stride = graph.parameters[str(node.parameters[0])].shape[0], node.attributes["stride"]
+            crop = transposed_crop(kernel, stride)
+            # Row o of phase o % stride reads the rows ceil((o + crop - kernel + 1) / stride) to floor((o + crop) / stride).
+            firsts = [-(-(phase + crop - kernel + 1) // stride) - Fraction(phase, stride) for phase in range(stride)]
+            lasts = [(phase + crop) // stride - Fraction(phase, stride) for phase in range(stride)]
+            widest = max(range(stride), key=lambda phase: lasts[phase] - firsts[phase])
+            seen[node.name] = (low + firsts[widest] * jump, high + lasts[widest] * jump, jump / stride)
+            continue
+        kernel, stride, before = _window(node, graph, shapes[node.inputs[0]][1])
+        seen[node.name] = (low - before * jump, high + (kernel - 1 - before) * jump, jump * stride)
+    return {name: int(high - low) + 1 for name, (low, high, _) in seen.items()}
+
+
+def _window(node: Node, graph: Graph, size: int) -> tuple[int, int, int]:
+    """(length, stride, padding before) of the window an output row reads."""
+    match node.op:
+        case "conv2d" | "depthwise_conv2d":
+            kernel, stride = graph.parameters[str(node.parameters[0])].shape[0], node.attributes["stride"]
+        case "max_pool":
+            kernel, stride = node.attributes["size"], node.attributes["stride"]
+        case "avg_pool":
+            return node.attributes["size"], node.attributes["size"], 0
+        case _:
+            return 1, 1, 0
+    return kernel, stride, same_padding(size, kernel, stride)[0]
