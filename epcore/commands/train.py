@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if each.type == "bool":
             options.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            kind = {"str": str, "int": int, "float": float}[str(each.type)]
+            kind = {"int": int, "float": float}.get(str(each.type), str)
             metavar = None if each.metadata["choices"] else each.name.upper()
             options.add_argument(flag, type=kind, default=None, choices=each.metadata["choices"], metavar=metavar, help=text)
 

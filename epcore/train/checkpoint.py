@@ -76,7 +76,7 @@ class Checkpoint:
         if not os.path.isfile(path):
             raise FileNotFoundError(f"there is no checkpoint {os.fspath(path)}")
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}  # the zip's checksums are verified here
             state = json.loads(arrays.pop("state").tobytes())
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
@@ -87,7 +87,9 @@ class Checkpoint:
         for name, array in arrays.items():
             group, _, key = name.partition("/")
             groups[group][key] = array
-        return cls(**state, **groups)
+        return cls(
+            **state, parameters=groups["parameters"], optimizer=groups["optimizer"], average=groups["average"]
+        )  # fmt: skip
 
     def evaluated(self) -> dict[str, np.ndarray]:
         """Parameters with the moving average in place of what it averages: what is evaluated and shipped."""

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from epcore.data.body import VARIETIES
 from epcore.models.configs import pose_config
@@ -23,6 +23,8 @@ BACKENDS = ("auto", "reference", "cpu", "cuda")
 # The paper's sigma schedule is a figure for II; other variants scale with the detection map's side. These ends are ours.
 SIGMA_OF_II = (3.5, 2.0)
 SIDE_OF_II = 368
+
+_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 BATCH_SIZES = {"III": 10, "IV": 5}  # the paper's; 20 for the others
 
@@ -49,7 +51,9 @@ class TrainConfig:
     pictures: int = option(4000, "synthetic pictures an epoch, new ones every epoch unless --repeat")
     repeat: bool = option(False, "show the same synthetic pictures in every epoch")
     variety: str = option("default", "how hard the synthetic figures are", choices=tuple(VARIETIES))
-    people: str = option("main", "whose targets are drawn: of the person in the middle, or of all", choices=("main", "all"))
+    people: Literal["main", "all"] = option(
+        "main", "whose targets are drawn: the main person's, or all", choices=("main", "all")
+    )
 
     model: str = option("RT", "RT, I, II, III, IV or phi")
     init: str = option("none", "start from: none, ImageNet weights of the backbone (.h5), or a trained model (.h5, .npz, run)")
@@ -91,7 +95,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            wanted = {"str": str, "int": int, "float": (int, float), "bool": bool}[str(each.type)]
+            wanted: tuple[type, ...] = _TYPES.get(str(each.type), (str,))
             if not isinstance(value, wanted) or (isinstance(value, bool) and each.type != "bool"):
                 raise TypeError(f"{each.name} is {value!r}, expected {each.type}")
             choices = each.metadata["choices"]
