@@ -1,7 +1,8 @@
 """Squeeze-and-excitation on the CPU: `epcore.ops.squeeze_excite` is the definition.
 
 The passes over the pixels (means, scaling, and their gradients) are kernels; the two small products between channel
-vectors are loops of their own, so that their sums keep one order whatever a BLAS would do.
+vectors are loops of their own, so that their sums keep one order whatever a BLAS would do, and in double, which costs nothing
+at this size.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ def _product(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
 
 
 def _matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    y = np.zeros((a.shape[0], b.shape[1]), np.float32)
+    y = np.zeros((a.shape[0], b.shape[1]))
     if bias is not None:
         y += bias
-    _product(np.ascontiguousarray(a), np.ascontiguousarray(b), y)
-    return y
+    _product(np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64), y)
+    return y.astype(np.float32)
 
 
 def forward(
