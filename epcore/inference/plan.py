@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.inference.fold import fold
+from epcore.inference.fold import Layer, fold
 from epcore.inference.program import Program, assemble
 from epcore.models.efficientpose import EfficientPose, PoseOutputs
 from epcore.network import Network
@@ -57,7 +57,7 @@ class Profile(list[Timing]):
 class Plan:
     """A compiled network. Made by `epcore.compile`.
 
-    batch, resolution: of the x it takes. threads: how many run it. arena_bytes: all the memory it works in;
+    batch, resolution, input_shape: of the x it takes. threads: how many run it. arena_bytes: all the memory it works in;
     constant_bytes of it are weights, working_bytes are maps (each place used by many of them in turn).
     """
 
@@ -68,10 +68,10 @@ class Plan:
         self.batch, self.threads = batch, threads
         self.resolution = resolution[0] if resolution[0] == resolution[1] else resolution
         self._graph = model.graph
-        self._input_shape = (batch, *resolution, model.graph.input_shape[2])
+        self.input_shape = (batch, *resolution, model.graph.input_shape[2])
         self._pose = isinstance(model, EfficientPose)
         layers = fold(model.graph, model.parameters)
-        shapes = model.graph.shapes(batch, self._input_shape[1:])
+        shapes = model.graph.shapes(batch, self.input_shape[1:])
         self._program: Program = assemble(layers, shapes, model.graph.outputs)
         self._counters = np.zeros(len(self._program.steps) * threads * LINE, np.int64)
         self._barrier = np.zeros(LINE, np.int64)
@@ -82,6 +82,11 @@ class Plan:
         # Compiled (or loaded) here and not in the threads: one that failed would leave the others at the barrier.
         self._execute = _executor()
         self._execute(self._program.arena, self._program.arena, self._program.rows[:0], self._counters, self._barrier, 0, 0, 1)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The fused layer of every step, in order (reading the picture and copies into concatenations are steps too)."""
+        return [step.layer for step in self._program.steps]
 
     @property
     def constant_bytes(self) -> int:
@@ -108,7 +113,7 @@ class Plan:
 
     def profile(self, x: np.ndarray | None = None, repeats: int = 20) -> Profile:
         """Median time of every step over `repeats` runs, each step run by itself (so the sum is a little above a call)."""
-        x = np.zeros(self._input_shape, np.float32) if x is None else x
+        x = np.zeros(self.input_shape, np.float32) if x is None else x
         self._check(x)
         seconds = np.zeros((repeats, len(self._program.steps)))
         with self._lock:
@@ -118,8 +123,8 @@ class Plan:
                     started = perf_counter()
                     self._run(self._program.rows[s : s + 1], x.reshape(-1))
                     seconds[run, s] = perf_counter() - started
-        costs = self._graph.costs(self.batch, self._input_shape[1:])
-        shapes = self._graph.shapes(self.batch, self._input_shape[1:])
+        costs = self._graph.costs(self.batch, self.input_shape[1:])
+        shapes = self._graph.shapes(self.batch, self.input_shape[1:])
         timings = Profile()
         for s, step in enumerate(self._program.steps):
             layer = step.layer
@@ -132,7 +137,7 @@ class Plan:
 
     def __repr__(self) -> str:
         return (
-            f"Plan({self.name}, x {self._input_shape}, {len(self._program.steps)} steps, {self.threads} threads, "
+            f"Plan({self.name}, x {self.input_shape}, {len(self._program.steps)} steps, {self.threads} threads, "
             f"{self.constant_bytes / 2**20:.1f} MiB constants, {self.working_bytes / 2**20:.1f} MiB working memory)"
         )
 
@@ -159,8 +164,8 @@ class Plan:
             raise TypeError(f"x is a {type(x).__name__}, expected a NumPy array: plans run on the CPU")
         if x.dtype != np.float32:
             raise TypeError(f"x has dtype {x.dtype}, expected float32")
-        if x.shape != self._input_shape:
-            raise ValueError(f"x has shape {x.shape}, expected {self._input_shape}: compile again for another one")
+        if x.shape != self.input_shape:
+            raise ValueError(f"x has shape {x.shape}, expected {self.input_shape}: compile again for another one")
         if not x.flags.c_contiguous:
             raise ValueError("x is not C-contiguous, expected np.ascontiguousarray(x)")
         if not np.isfinite(x).all():
