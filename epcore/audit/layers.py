@@ -3,7 +3,7 @@
 Intensity is FLOPs (convention `flops`) over the bytes an operator must move: inputs, parameters and output once, float32. Below
 a processor's ratio of FLOP/s to bytes/s, its memory decides the speed.
 
-The receptive field is that of the convolutions, pooling and upscaling. Squeeze-and-excitation sees the whole picture through its
+The receptive field is that of convolutions, pooling and upscaling. Squeeze-and-excitation sees the whole picture through its
 means; counting that, every layer behind the first one would.
 """
 

@@ -17,10 +17,10 @@ from epcore.models.lite import build_efficientpose_lite
 from epcore.models.openpose import build_openpose
 
 NO_UPSCALING_NOTE = (
-    "the one miss: with both auxiliary heads kept, the reading that fits II, I counts 1.510 G; without them 1.497 G. "
-    "No reading found gives 1.52 G"
+    "with both auxiliary heads kept, the reading that fits II, it counts 1.510 G, without them 1.497 G; "
+    "no reading was found that gives 1.52 G"
 )
-OPENPOSE_NOTE = "the paper gives no layer table: a reading that fits, docs/counting.md lists the choices"
+OPENPOSE_NOTE = "the paper gives no layer table; this reading fits, docs/counting.md lists its choices"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ _NO_CROSS, _NO_SKELETON, _ONE, _THREE, _NO_UPSCALING = (
     {"passes": 3},
     {"upscaling": False},
 )
-MAIN, ABLATION, LITE = "Table 3", "Tables 6 to 9", "the release's Lite models"
+MAIN, ABLATION, LITE = "Table 3", "Tables 6 to 9", "Lite models of the release"
 
 ROWS = (
     Row(MAIN, "OpenPose", "25.94", "160.36", note=OPENPOSE_NOTE),

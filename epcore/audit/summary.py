@@ -1,0 +1,97 @@
+"""What every network costs: work by convention, a training step, memory. Data for the text and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+from epcore.audit.conventions import CONVENTIONS
+from epcore.audit.count import count_forward, count_parameters, count_training, trainable_parameters
+from epcore.audit.memory import FLOAT32, inference_peak, parameter_bytes, training_peak
+from epcore.audit.tables import ABLATION, ROWS, Row
+from epcore.graph import Graph
+from epcore.models import EfficientPose, EfficientPoseLite
+from epcore.network import Network
+
+MODELS = tuple(row.model for row in ROWS if row.table != ABLATION)
+
+
+def find_row(model: str) -> Row:
+    """The unablated row of a model, case ignored. Raises ValueError for an unknown one."""
+    for row in ROWS:
+        if row.ablation is None and row.model.lower() == model.lower():
+            return row
+    raise ValueError(f"unknown variant {model!r}: expected one of {', '.join(MODELS)}")
+
+
+@dataclass(frozen=True)
+class ModelWork:
+    """One network as it runs, all heads included, batch 1: forward by convention, backward and a whole step in `flops`."""
+
+    model: str
+    resolution: int
+    parameters: int
+    forward: dict[str, int]
+    backward: int
+    step: int
+
+
+def count_work() -> list[ModelWork]:
+    """Every model of `MODELS`."""
+    rows = []
+    for model in MODELS:
+        graph = find_row(model).graph()
+        training = count_training(graph)
+        forward = {name: count_forward(graph, name) for name in CONVENTIONS}
+        rows.append(ModelWork(model, graph.input_shape[0], count_parameters(graph), forward, training.backward, training.step))
+    return rows
+
+
+@dataclass(frozen=True)
+class ModelMemory:
+    """Bytes at batch 1, float32. inference: operator by operator. plan: constants and working memory of `epcore.compile`.
+
+    training: activations and gradients; momentum: what the optimiser keeps besides the parameters.
+    """
+
+    model: str
+    parameters: int
+    inference: int
+    plan_constants: int | None
+    plan_working: int | None
+    training: int
+    momentum: int
+
+
+def count_memory(models: Iterable[str] = MODELS) -> list[ModelMemory]:
+    """Every model; plan sizes are those of plans compiled here, None for OpenPose, whose operators plans do not know."""
+    rows = []
+    for model in models:
+        graph = find_row(model).graph()
+        plan = _plan_bytes(model)
+        momentum = FLOAT32 * sum(prod(graph.parameters[name].shape) for name in trainable_parameters(graph, ("upscale",)))
+        rows.append(ModelMemory(model, parameter_bytes(graph), inference_peak(graph), *plan, training_peak(graph), momentum))
+    return rows
+
+
+def _plan_bytes(model: str) -> tuple[int | None, int | None]:
+    if model == "OpenPose":
+        return None, None
+    from epcore.inference import compile
+
+    lite = model.endswith(" Lite")
+    network: Network = EfficientPoseLite(model.removesuffix(" Lite")) if lite else EfficientPose(model)
+    plan = compile(network)
+    return plan.constant_bytes, plan.working_bytes
+
+
+def stage_work(graph: Graph) -> dict[str, tuple[int, int]]:
+    """Stage -> (parameters, FLOPs in `tf_profiler`), in order."""
+    costs = graph.costs()
+    stages: dict[str, tuple[int, int]] = {}
+    for node in graph.nodes.values():
+        parameters, flops = stages.get(node.stage, (0, 0))
+        parameters += sum(prod(graph.parameters[name].shape) for name in node.parameters if name is not None)
+        stages[node.stage] = parameters, flops + CONVENTIONS["tf_profiler"].count_forward(costs[node.name])
+    return stages
