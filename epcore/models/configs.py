@@ -104,9 +104,10 @@ ALPHA = 1.2  # Equation 1: the depth factor is ALPHA ** phi
 
 
 def mobile_densenet_depth(phi: int) -> int:
-    """Mobile DenseNets in a pass (Equation 3): alpha ** phi, as Table 1 prints it to one decimal, rounded half up.
+    """Mobile DenseNets in a pass (Equation 3): the depth factor alpha ** phi, to one decimal, rounded half up.
 
-    This gives Table 2's D of all five variants: 1, 1, 2, 3, 4 for phi = 0, 2, 4, 5, 7.
+    The rounding to one decimal is our reading: with it Table 2's D of all five variants comes out, 1, 1, 2, 3, 4 for
+    phi = 0, 2, 4, 5, 7 (without it, 2 instead of 3 for phi = 5).
     """
     return floor(round(ALPHA**phi, 1) + 0.5)
 
