@@ -13,7 +13,7 @@ import pytest
 
 from epcore import gradcheck
 from epcore.cli import main
-from epcore.gradcheck import NETWORK_BOUND, Case, NetworkCheck, cases, check_case
+from epcore.gradcheck import NETWORK_BOUND, Case, NetworkCheck, cases, check_case, networks
 from epcore.models import EfficientPose
 from epcore.op import Op
 from epcore.ops import OPS
@@ -36,9 +36,9 @@ def test_every_operator_and_input_is_covered() -> None:
             assert ((op.name, index) in covered) != ((op.name, index) in data), (op.name, index)
 
 
-@pytest.mark.parametrize("variant", ["RT", "I", "II"])
-def test_network_along_one_direction(variant: str) -> None:
-    assert NetworkCheck(EfficientPose(variant), 64).together() <= NETWORK_BOUND
+@pytest.mark.parametrize("name", ["EfficientPose RT", "EfficientPose I", "EfficientPose II", "OpenPose"])
+def test_network_along_one_direction(name: str) -> None:
+    assert networks()[name]().together() <= NETWORK_BOUND
 
 
 def test_network_every_parameter_of_rt() -> None:

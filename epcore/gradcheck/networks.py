@@ -101,10 +101,11 @@ class NetworkCheck:
 
 
 def networks() -> dict[str, Callable[[], NetworkCheck]]:
-    """The networks `epcore gradcheck` covers, at full depth and reduced resolution."""
-    from epcore.models import EfficientPose
+    """The networks that `epcore gradcheck` covers, at full depth and reduced resolution."""
+    from epcore.models import EfficientPose, OpenPose
 
-    def check(variant: str) -> Callable[[], NetworkCheck]:
-        return lambda: NetworkCheck(EfficientPose(variant), 64)
-
-    return {f"EfficientPose {variant}": check(variant) for variant in ("RT", "I", "II")}
+    checks: dict[str, Callable[[], NetworkCheck]] = {}
+    for variant in ("RT", "I", "II"):
+        checks[f"EfficientPose {variant}"] = lambda variant=variant: NetworkCheck(EfficientPose(variant), 64)  # type: ignore[misc]
+    checks["OpenPose"] = lambda: NetworkCheck(OpenPose(), 32)
+    return checks
