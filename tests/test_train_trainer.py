@@ -90,6 +90,10 @@ def test_log_and_best_checkpoint(tmp_path: Path) -> None:
     model = EfficientPose("RT", seed=9)
     load_start(model, tmp_path / "run")
     np.testing.assert_array_equal(model.parameters["pass1.pafs/kernel"], best.parameters["pass1.pafs/kernel"])
+    shipped = EfficientPose("RT", seed=8)
+    load_weights(shipped, tmp_path / "run/weights.h5")
+    for name, array in best.parameters.items():
+        np.testing.assert_array_equal(shipped.parameters[name], array)
     assert TrainConfig.from_toml(tmp_path / "run/config.toml") == trainer.config
 
 
@@ -163,7 +167,7 @@ def test_imagenet_start(data_path, tmp_path: Path) -> None:  # type: ignore[no-u
         np.testing.assert_array_equal(model.parameters[f"high.{name}"], array)
     fresh = EfficientPose("RT", seed=3)
     np.testing.assert_array_equal(model.parameters["pass1.pafs/kernel"], fresh.parameters["pass1.pafs/kernel"])
-    with pytest.raises(ValueError, match="has no low branch"), Trainer(tiny(init_low=str(path)), None):
+    with pytest.raises(ValueError, match="RT has no low branch"), Trainer(tiny(init_low=str(path)), None):
         pass
     with pytest.raises(FileNotFoundError, match=r"nowhere\.h5"), Trainer(tiny(init=str(tmp_path / "nowhere.h5")), None):
         pass

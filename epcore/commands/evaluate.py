@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from epcore.data.body import VARIETIES
 
     add_model_arguments(parser)
-    parser.add_argument("--run", metavar="RUN", help="take model and weights from a training: its folder or a checkpoint")
+    parser.add_argument(
+        "--run", dest="trained", metavar="RUN", help="model and weights of a training: its folder or a checkpoint"
+    )
     parser.add_argument("--data", choices=("synthetic", "mpii"), default="synthetic", help="default: %(default)s")
     parser.add_argument(
         "--split", default="", help="test (synthetic figures, the default), validation (MPII, the default), train"
@@ -89,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _model(arguments: argparse.Namespace) -> EfficientPose:
-    if not arguments.run:
+    if not arguments.trained:
         return load_model(arguments)
     from epcore.models import EfficientPose
     from epcore.train.checkpoint import Checkpoint
@@ -98,7 +100,7 @@ def _model(arguments: argparse.Namespace) -> EfficientPose:
 
     if arguments.weights:
         raise ValueError("--run and --weights both name weights: give one")
-    path = checkpoint_path(arguments.run)
+    path = checkpoint_path(arguments.trained)
     config = TrainConfig.from_mapping(Checkpoint.load(path).config)
     model = EfficientPose(config.variant)
     load_start(model, path)

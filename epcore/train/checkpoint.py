@@ -25,6 +25,17 @@ from epcore.network import Network
 FORMAT = 1
 
 
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one of these, or a broken .npz that might be; weight files may be .npz too."""
+    if os.fspath(path).endswith(".npz"):
+        try:
+            with zipfile.ZipFile(path) as file:
+                return "state.npy" in file.namelist()
+        except zipfile.BadZipFile:
+            return True
+    return False
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """step: of the whole training, made so far; epoch and epoch_step: the next one. Arrays are NumPy's.

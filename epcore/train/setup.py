@@ -8,8 +8,8 @@ from pathlib import Path
 from epcore.data.augment import Augmentation
 from epcore.data.loader import Dataset
 from epcore.data.synthetic import SyntheticFigures
-from epcore.models import EfficientNet, EfficientPose
-from epcore.train.checkpoint import Checkpoint
+from epcore.models import EfficientPose
+from epcore.train.checkpoint import Checkpoint, is_checkpoint
 from epcore.train.config import TrainConfig
 
 CHECKPOINT, BEST = "checkpoint.npz", "best.npz"  # in a run's folder
@@ -51,12 +51,13 @@ def augmentation(config: TrainConfig) -> Augmentation:
 def build_model(config: TrainConfig) -> EfficientPose:
     """The network with its first weights. Raises FileNotFoundError or ValueError for files that do not fit."""
     model = EfficientPose(config.variant, seed=config.seed)
+    if config.init_low and (config.init == "none" or model.config.low is None):
+        raise ValueError(
+            f"init_low is {config.init_low!r}, but "
+            + (f"EfficientPose {model.config.name} has no low branch" if model.config.low is None else "init is 'none'")
+        )
     if config.init != "none":
-        load_start(model, config.init)
-    if config.init_low:
-        if model.config.low is None:
-            raise ValueError(f"init_low is {config.init_low!r}, but EfficientPose {model.config.name} has no low branch")
-        _load_backbone(model, config.init_low, model.config.low, 2, "low.")
+        load_start(model, config.init, low=config.init_low or None)
     return model
 
 
@@ -70,26 +71,12 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def load_start(model: EfficientPose, path: str | os.PathLike[str]) -> None:
-    """Weights from a run's folder (its best, else last), a checkpoint (.npz), a pose network (.h5) or a backbone (.h5)."""
+def load_start(model: EfficientPose, path: str | os.PathLike[str], *, low: str | None = None) -> None:
+    """Weights from a run's folder, a checkpoint, or a file of a pose network or of backbones as `load_weights` takes them."""
     path = checkpoint_path(path)
-    if path.suffix == ".npz":
+    if is_checkpoint(path):
         Checkpoint.load(path).restore(model, path, evaluated=True)
-        return
-    from epcore.weights_tools.keras_h5 import read_keras_h5
-    from epcore.weights_tools.load import load_weights
-
-    if any(layer.startswith("pass") for layer, _ in read_keras_h5(path).arrays):
-        load_weights(model, path)
     else:
-        _load_backbone(model, path, model.config.high, 3, "high.")
+        from epcore.weights_tools.load import load_weights
 
-
-def _load_backbone(model: EfficientPose, path: str | os.PathLike[str], scale: str, blocks: int, prefix: str) -> None:
-    from epcore.weights_tools.load import load_weights
-
-    backbone = EfficientNet(scale, blocks=blocks)
-    load_weights(backbone, path)
-    for name, array in backbone.parameters.items():
-        if prefix + name in model.parameters:  # the low branch lacks nothing but its last residual sum
-            model.parameters[prefix + name] = array
+        load_weights(model, path, low=low)

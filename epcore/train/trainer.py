@@ -1,4 +1,8 @@
-"""The training loop (Section 4.1): one run is a folder with config.toml, log.jsonl, checkpoint.npz and best.npz.
+"""The training loop (Section 4.1). One run is a folder.
+
+    config.toml, log.jsonl      what was asked for, what happened
+    checkpoint.npz              where the run is; best.npz: where validation was best
+    weights.h5                  at the end: the network, for every other command
 
 A step depends on the configuration, the epoch and the step alone: pictures, order, augmentation and drop-connect are drawn from
 [seed, epoch, step]. So a run that is resumed from a checkpoint ends with the very bits of one that was never interrupted.
@@ -21,6 +25,7 @@ from epcore.commands.output import write_atomically
 from epcore.data.loader import Batch, Loader
 from epcore.evaluate.dataset import Evaluation, evaluate_dataset, map_predictor
 from epcore.evaluate.pckh import pckh
+from epcore.models import EfficientPose
 from epcore.network import Network
 from epcore.tape import Tape
 from epcore.train.checkpoint import Checkpoint
@@ -31,8 +36,9 @@ from epcore.train.loss import loss_weights, pose_loss
 from epcore.train.optimizers import OPTIMIZERS, MovingAverage, clip_by_norm
 from epcore.train.setup import BEST, CHECKPOINT, augmentation, build_model, train_data, validation_data
 from epcore.train.vector import ParameterVector
+from epcore.weights_tools.formats import export_weights
 
-CONFIG, LOG = "config.toml", "log.jsonl"
+CONFIG, LOG, WEIGHTS = "config.toml", "log.jsonl", "weights.h5"
 _DROP_CONNECT = 3  # stream of random numbers; the loader has 1 and 2
 
 
@@ -218,6 +224,7 @@ class Trainer:
                     self._note("interrupted")
                     return False
             self.save()
+            self._write_weights()
             self._note("end")
             return True
 
@@ -302,6 +309,15 @@ class Trainer:
     def save(self) -> None:
         if self.folder and self.leads:
             self.checkpoint().save(self.folder / CHECKPOINT)
+
+    def _write_weights(self) -> None:
+        """The result as a weight file that every command takes: the best that was validated, else the last."""
+        if self.folder and self.leads:
+            best = self.folder / BEST
+            checkpoint = Checkpoint.load(best) if best.exists() else self.checkpoint()
+            model = EfficientPose(self.config.variant)
+            checkpoint.restore(model, best, evaluated=True)
+            export_weights(model, self.folder / WEIGHTS)
 
     def restore(self, checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
         """Raises ValueError, the trainer unchanged, for a checkpoint of another network or configuration."""
