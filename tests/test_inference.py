@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import epcore
+from epcore.inference import bands
 from epcore.inference.fold import fold
 from epcore.inference.layout import Buffer, allocate
 from epcore.inference.program import pack
@@ -120,6 +121,25 @@ def test_bitwise_the_same_on_every_call_and_for_any_threads(rng: np.random.Gener
         for _ in range(3):
             for x, expected in zip(xs, first, strict=True):
                 assert np.array_equal(plan(x).upscaled, expected)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bands_change_nothing(batch: int, threads: int, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """Expansions computed inside the depthwise layers give the same bits as expansions of their own."""
+    model = settle(epcore.EfficientPose("I"))
+    x = rng.normal(size=(batch, 80, 80, 3)).astype(np.float32)
+    monkeypatch.setattr(bands, "EXTRA", 9.0)
+    plans = []
+    for limit in (0, 1 << 40):
+        monkeypatch.setattr(bands, "CACHE_BYTES", limit)
+        plans.append(epcore.compile(model, batch, resolution=80, threads=threads))
+    assert sum(layer.band is not None for layer in plans[0].layers) > 15
+    assert all(layer.band is None for layer in plans[1].layers)
+    assert plans[0].working_bytes < plans[1].working_bytes
+    expected = by_label(plans[1](x))
+    for label, maps in by_label(plans[0](x)).items():
+        assert np.array_equal(maps, expected[label]), label
 
 
 def test_batch_is_as_many_single_pictures(rng: np.random.Generator) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from epcore.kernels.cpu.fused import fields as f
+from epcore.kernels.cpu.fused.band import band
 from epcore.kernels.cpu.fused.depthwise import depthwise
 from epcore.kernels.cpu.fused.gate import gate
 from epcore.kernels.cpu.fused.move import add, copy, halve, read
@@ -47,6 +48,8 @@ def execute(
                     pointwise(arena, step, task)
                 elif kind == f.DEPTHWISE:
                     depthwise(arena, step, task)
+                elif kind == f.BAND:
+                    band(arena, step, task, thread)
                 elif kind == f.GATE:
                     gate(arena, step, task)
                 elif kind == f.STEM:

@@ -11,12 +11,15 @@ b * s + beta - mean * s. It is done in double and rounded once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from epcore.backend import Array
 from epcore.graph import INPUT, Graph, Node
+
+if TYPE_CHECKING:
+    from epcore.inference.bands import Band
 
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "conv_transpose2d")
 ACTIVATIONS = ("swish", "eswish", "relu")
@@ -38,7 +41,8 @@ class Layer:
     """One fused layer. inputs and output are node names; nodes lists what was fused, for counting.
 
     op: conv2d, depthwise_conv2d, conv_transpose2d, gate, add, concat or avg_pool. A gate reads the sums of the depthwise layer
-    inputs[0]; a conv2d with `gated` has its weights scaled by the gate of that name.
+    inputs[0]; a conv2d with `gated` has its weights scaled by the gate of that name. A depthwise layer with `band` computes the
+    expansion before it itself (`epcore.inference.bands`); inputs and nodes are then those of both.
     """
 
     op: str
@@ -53,6 +57,7 @@ class Layer:
     residual: str | None = None
     gate: Gate | None = None
     gated: str | None = None
+    band: Band | None = None
 
 
 def fold(graph: Graph, parameters: dict[str, Array]) -> list[Layer]:

@@ -72,7 +72,7 @@ class Plan:
         self._pose = isinstance(model, EfficientPose)
         layers = fold(model.graph, model.parameters)
         shapes = model.graph.shapes(batch, self.input_shape[1:])
-        self._program: Program = assemble(layers, shapes, model.graph.outputs)
+        self._program: Program = assemble(layers, shapes, model.graph.outputs, threads)
         self._counters = np.zeros(len(self._program.steps) * threads * LINE, np.int64)
         self._barrier = np.zeros(LINE, np.int64)
         self._arrivals = 0

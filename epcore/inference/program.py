@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from epcore.graph import INPUT
+from epcore.inference.bands import fuse_expansions
 from epcore.inference.fold import Gate, Layer
 from epcore.inference.layout import ALIGNMENT, Buffer, Place, allocate, members, place_tensors
 from epcore.kernels.cpu.fused import fields as f
@@ -91,6 +92,7 @@ class Assembler:
 
     shapes: Mapping[str, Shape]
     places: Mapping[str, Place]
+    threads: int
     constants: list[np.ndarray] = field(default_factory=list)
     constant_size: int = 0
     steps: list[Step] = field(default_factory=list)
@@ -227,9 +229,9 @@ class Assembler:
 
     def depthwise(self, layer: Layer) -> None:
         assert layer.weights is not None and layer.bias is not None
-        x, out = self.places[layer.inputs[0]], self.places[layer.output]
-        N, H, W, C = x.shape
-        _, OH, OW, _ = out.shape
+        x, out, band = self.places[layer.inputs[0]], self.places[layer.output], layer.band
+        N, H, W, _ = x.shape
+        _, OH, OW, C = out.shape
         size = layer.weights.shape[0]
         if layer.weights.shape[1] != size or size not in (3, 5) or layer.stride not in (1, 2) or C < LANES:
             raise ValueError(
@@ -246,7 +248,18 @@ class Assembler:
                 f.WEIGHTS: self.constant(layer.weights), f.BIAS: self.constant(layer.bias), **self.activation(layer),
             },
         )  # fmt: skip
-        self.tensor(step, (f.X, f.X_IMAGE, f.X_PIXEL), x)
+        if band is None:
+            self.tensor(step, (f.X, f.X_IMAGE, f.X_PIXEL), x)
+        else:
+            assert band.expand.weights is not None and band.expand.bias is not None
+            panels = pack(band.expand.weights[0, 0])
+            step.numbers |= {
+                f.KIND: f.BAND, f.TASKS: N * -(-OH // band.rows), f.ROWS: band.rows, f.RING: band.ring, f.X_PIXEL: C,
+                f.HIDDEN: x.shape[3], f.EXPAND: self.constant(panels.data), f.EXPAND_BIAS: self.constant(band.expand.bias),
+                **panels.numbers(),
+            }  # fmt: skip
+            self.reserve(step, f.X, self.scratch_buffer(self.threads * band.ring * W * C + _SLACK))
+            self.tensor(step, (f.A, f.A_IMAGE, f.A_PIXEL), x)
         self.tensor(step, (f.Y, f.Y_IMAGE, f.Y_PIXEL), out)
         if layer.output in self.summed:
             step.numbers[f.SUMS_IMAGE] = OH * C
@@ -336,10 +349,10 @@ def aligned(size: int) -> np.ndarray:
     return room[skip : skip + size]
 
 
-def assemble(layers: Iterable[Layer], shapes: Mapping[str, Shape], outputs: Mapping[str, str]) -> Program:
+def assemble(layers: Sequence[Layer], shapes: Mapping[str, Shape], outputs: Mapping[str, str], threads: int) -> Program:
     """The program of these layers. Raises ValueError, naming the layer, for what plans do not know."""
-    layers = list(layers)
-    assembler = Assembler(shapes, place_tensors([layer for layer in layers if layer.op != "avg_pool"], shapes))
+    layers = fuse_expansions(layers, shapes, outputs.values(), threads)
+    assembler = Assembler(shapes, place_tensors([layer for layer in layers if layer.op != "avg_pool"], shapes), threads)
     assembler.summed = {layer.inputs[0] for layer in layers if layer.op == "gate"}
     for layer in layers:
         assembler.add_layer(layer)

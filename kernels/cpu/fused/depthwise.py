@@ -31,10 +31,9 @@ def _row(size: int, stride: int, strip: int) -> Callable[..., None]:
     PIXELS = (strip - 1) * stride + size
 
     @njit(error_model="numpy")
-    def row(arena, step, n, oy):  # type: ignore[no-untyped-def]
+    def row(arena, step, n, oy, x, mask):  # type: ignore[no-untyped-def]
         channels, width, out_width = step[f.C], step[f.W], step[f.OW]
         pixel, out_pixel = step[f.X_PIXEL], step[f.Y_PIXEL]
-        x = step[f.X] + n * step[f.X_IMAGE]
         y = step[f.Y] + n * step[f.Y_IMAGE] + oy * out_width * out_pixel
         activation, beta = step[f.ACTIVATION], arena[step[f.BETA]]
         iy = oy * stride - step[f.TOP]
@@ -51,7 +50,7 @@ def _row(size: int, stride: int, strip: int) -> Callable[..., None]:
                 sums = splat(0.0, strip) + bias
                 for u in range(first, last):
                     taps = load_block(arena, step[f.WEIGHTS] + u * size * channels + c, channels, size)
-                    pixels = load_strip(arena, x + (iy + u) * width * pixel + c, ix, width, pixel, PIXELS)
+                    pixels = load_strip(arena, x + ((iy + u) & mask) * width * pixel + c, ix, width, pixel, PIXELS)
                     sums = slide(sums, pixels, taps, stride)
                 sums = finish(sums, activation, beta)
                 if out_width >= strip:
@@ -76,17 +75,23 @@ _k3s2, _k5s2 = _row(3, 2, STRIP_STRIDE2), _row(5, 2, STRIP_STRIDE2)
 
 
 @njit(error_model="numpy")
+def depthwise_row(arena: np.ndarray, step: np.ndarray, n: int, oy: int, x: int, mask: int) -> None:
+    """Output row oy of image n. Input row iy begins at x + (iy & mask) rows: mask -1 where all rows are there."""
+    if step[f.STRIDE] == 1:
+        if step[f.SIZE] == 3:
+            _k3s1(arena, step, n, oy, x, mask)
+        elif step[f.CHUNK] == STRIPS[0]:
+            _k5s1(arena, step, n, oy, x, mask)
+        else:
+            _k5s1_narrow(arena, step, n, oy, x, mask)
+    elif step[f.SIZE] == 3:
+        _k3s2(arena, step, n, oy, x, mask)
+    else:
+        _k5s2(arena, step, n, oy, x, mask)
+
+
+@njit(error_model="numpy")
 def depthwise(arena: np.ndarray, step: np.ndarray, task: int) -> None:
     """Task: one row of output pixels of one image. CHUNK is the strip to use."""
     n, oy = task // step[f.OH], task % step[f.OH]
-    if step[f.STRIDE] == 1:
-        if step[f.SIZE] == 3:
-            _k3s1(arena, step, n, oy)
-        elif step[f.CHUNK] == STRIPS[0]:
-            _k5s1(arena, step, n, oy)
-        else:
-            _k5s1_narrow(arena, step, n, oy)
-    elif step[f.SIZE] == 3:
-        _k3s2(arena, step, n, oy)
-    else:
-        _k5s2(arena, step, n, oy)
+    depthwise_row(arena, step, n, oy, step[f.X] + n * step[f.X_IMAGE], -1)

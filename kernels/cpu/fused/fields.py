@@ -8,7 +8,7 @@ other without gaps: pixel (n, y, x) is at offset + n * IMAGE + (y * W + x) * PIX
 from __future__ import annotations
 
 # What a step does.
-READ, STEM, POINTWISE, DEPTHWISE, GATE, ADD, COPY, UPSCALE, UPSCALE_DENSE, HALVE = range(10)
+READ, STEM, POINTWISE, DEPTHWISE, GATE, ADD, COPY, UPSCALE, UPSCALE_DENSE, HALVE, BAND = range(11)
 
 # How it ends. arena[BETA] is the factor of (E-)swish, or the cap of ReLU.
 LINEAR, SWISH, RELU = range(3)
@@ -25,5 +25,7 @@ SIZE, STRIDE, TOP, LEFT, CHUNK = range(22, 27)
 FULL, FULL_VECTORS, REST_VECTORS, REST_START, REST_STEP = range(27, 32)
 # Squeeze-and-excitation, see gate.py: sums of every row of pixels, hidden width, weights, scaled projection.
 SUMS, SUMS_IMAGE, SUMS_ROWS, HIDDEN, REDUCE, REDUCE_BIAS, EXPAND, EXPAND_BIAS, SCRATCH, PROJECT = range(32, 42)
+# An expansion and its depthwise convolution in bands of rows, see band.py: rows of a band, rows of the ring.
+ROWS, RING = range(42, 44)
 
-COUNT = 42
+COUNT = 44

@@ -89,30 +89,37 @@ def _panel(  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
+def product(  # type: ignore[no-untyped-def]
+    arena, step, count, x, x_pixel, depth, weights, bias, y, y_pixel, a, a_pixel, activation, beta
+):
+    """`count` pixels from x to y, all columns; `step` says how they are cut into panels."""
+    width = step[f.FULL_VECTORS] * LANES
+    for panel in range(step[f.FULL]):
+        j = panel * width
+        _panel(
+            arena, step[f.FULL_VECTORS], count, x, x_pixel, depth, weights + j * depth, bias + j,
+            y + j, y_pixel, LANES, a + j if a >= 0 else -1, a_pixel, activation, beta,
+        )  # fmt: skip
+    if step[f.REST_VECTORS]:
+        j = step[f.REST_START]
+        _panel(
+            arena, step[f.REST_VECTORS], count, x, x_pixel, depth, weights + step[f.FULL] * width * depth, bias + j,
+            y + j, y_pixel, step[f.REST_STEP], a + j if a >= 0 else -1, a_pixel, activation, beta,
+        )  # fmt: skip
+
+
+@njit(error_model="numpy")
 def pointwise(arena: np.ndarray, step: np.ndarray, task: int) -> None:
     """Task: CHUNK pixels of one image."""
     pixels = step[f.H] * step[f.W]
     chunks = (pixels + step[f.CHUNK] - 1) // step[f.CHUNK]
     n, chunk = task // chunks, task % chunks
     first = chunk * step[f.CHUNK]
-    count = min(step[f.CHUNK], pixels - first)
-    x = step[f.X] + n * step[f.X_IMAGE] + first * step[f.X_PIXEL]
-    y = step[f.Y] + n * step[f.Y_IMAGE] + first * step[f.Y_PIXEL]
-    a = step[f.A] + n * step[f.A_IMAGE] + first * step[f.A_PIXEL] if step[f.A] >= 0 else -1
-    weights = step[f.WEIGHTS] + n * step[f.WEIGHTS_IMAGE]
-    depth, activation, beta = step[f.C], step[f.ACTIVATION], arena[step[f.BETA]]
-    vectors = step[f.FULL_VECTORS]
-    width = vectors * LANES
-    for panel in range(step[f.FULL]):
-        j = panel * width
-        _panel(
-            arena, vectors, count, x, step[f.X_PIXEL], depth, weights + j * depth, step[f.BIAS] + j,
-            y + j, step[f.Y_PIXEL], LANES, a + j if a >= 0 else -1, step[f.A_PIXEL], activation, beta,
-        )  # fmt: skip
-    if step[f.REST_VECTORS]:
-        j = step[f.REST_START]
-        weights += step[f.FULL] * width * depth
-        _panel(
-            arena, step[f.REST_VECTORS], count, x, step[f.X_PIXEL], depth, weights, step[f.BIAS] + j,
-            y + j, step[f.Y_PIXEL], step[f.REST_STEP], a + j if a >= 0 else -1, step[f.A_PIXEL], activation, beta,
-        )  # fmt: skip
+    product(
+        arena, step, min(step[f.CHUNK], pixels - first),
+        step[f.X] + n * step[f.X_IMAGE] + first * step[f.X_PIXEL], step[f.X_PIXEL], step[f.C],
+        step[f.WEIGHTS] + n * step[f.WEIGHTS_IMAGE], step[f.BIAS],
+        step[f.Y] + n * step[f.Y_IMAGE] + first * step[f.Y_PIXEL], step[f.Y_PIXEL],
+        step[f.A] + n * step[f.A_IMAGE] + first * step[f.A_PIXEL] if step[f.A] >= 0 else -1, step[f.A_PIXEL],
+        step[f.ACTIVATION], arena[step[f.BETA]],
+    )  # fmt: skip
