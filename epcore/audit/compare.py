@@ -77,7 +77,7 @@ def check_table_1() -> list[Cell]:
         entries = [
             ("input size", column.input_size, BACKBONES[column.scale].resolution),
             ("alpha^phi", column.depth_factor, f"{ALPHA ** int(column.scale[1]):.1f}"),
-            ("stem", f"Conv(3x3, {column.stem}, 2)", _stem(graph)),
+            ("stem", f"3x3/2, {column.stem}", _stem(graph)),
         ]
         for number, (repeats, channels) in enumerate(column.blocks, start=1):
             entries.append((f"block {number}", f"{repeats} x {channels}", _composition(graph, f"block{number}")))
@@ -107,7 +107,7 @@ def check_table_2() -> list[Cell]:
 def _stem(graph: Graph) -> str:
     node = graph.nodes["stem_conv"]
     kernel = graph.parameters["stem_conv/kernel"].shape
-    return f"Conv({kernel[0]}x{kernel[1]}, {graph.shapes()['stem_conv'][3]}, {node.attributes['stride']})"
+    return f"{kernel[0]}x{kernel[1]}/{node.attributes['stride']}, {graph.shapes()['stem_conv'][3]}"
 
 
 def _composition(graph: Graph, block: str) -> str:

@@ -70,28 +70,27 @@ def _resolution_chart() -> str:
             line.append(Point(size, flops, "", colour, ""))
         own = graph.input_shape[0]
         flops = count_forward(graph) / BILLION
-        points.append(Point(own, flops, model, colour, f"{model} at {own}: {flops:.2f} GFLOPs", dx=-9, dy=-7, anchor="end"))
+        dx, dy, anchor = (9, 15, "start") if model == "RT" else (-9, -9, "end")  # RT's line has another above it
+        points.append(Point(own, flops, model, colour, f"{model} at {own}: {flops:.2f} GFLOPs", False, dx, dy, anchor))
         lines.append(line)
-    return chart(x, y, 356, points, lines, "FLOPs of the five variants against resolution")
+    return chart(x, y, 362, points, lines, "FLOPs of the five variants against resolution")
 
 
 def _size_chart(rows: Sequence[CountedRow]) -> str:
-    x = Axis("parameters, millions (logarithmic)", 0.35, 40, decades(0.35, 40), 46, 540)
-    y = Axis("GFLOPs", 0.7, 250, decades(0.7, 250), 316, 28)
+    x = Axis("parameters, millions (logarithmic)", 0.15, 40, decades(0.2, 40), 46, 540)
+    y = Axis("GFLOPs", 0.4, 250, decades(0.4, 250), 316, 28)
     points = []
     for counted in sorted(rows, key=lambda counted: counted.row.ablation is None):
         row = counted.row
         family = 2 if row.ablation else 3 if row.model == "OpenPose" else 1 if row.model.endswith("Lite") else 0
-        left = row.model.endswith("Lite") or row.model == "OpenPose"
         hint = f"{row.label}: {counted.parameters / MILLION:.2f} M parameters, {counted.flops / BILLION:.2f} GFLOPs"
-        place = {"dx": -9.0, "dy": -4.0, "anchor": "end"} if left else {"dx": 9.0, "dy": 12.0, "anchor": "start"}
-        if row.model == "RT Lite":
-            place = {"dx": 0.0, "dy": -10.0, "anchor": "middle"}
+        left = row.model == "OpenPose" or row.model.endswith("Lite")
+        dx, dy, anchor = (-9, -4, "end") if left else (9, 12, "start")
         label = "" if row.ablation else row.model
         colour = _FAMILY_COLOURS[family]
         at = counted.parameters / MILLION, counted.flops / BILLION
-        points.append(Point(*at, label, colour, hint, small=row.ablation is not None, **place))  # type: ignore[arg-type]
-    return chart(x, y, 356, points, [], "FLOPs of every row against its parameters")
+        points.append(Point(*at, label, colour, hint, row.ablation is not None, dx, dy, anchor))
+    return chart(x, y, 362, points, [], "FLOPs of every row against its parameters")
 
 
 def _rows(rows: Sequence[CountedRow]) -> str:

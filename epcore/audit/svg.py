@@ -77,7 +77,7 @@ def stacked_bars(rows: Mapping[str, Sequence[int]], series: Sequence[str], show:
                     f"<title>{escape(hint)}</title></rect>"
                 )
             if width > 38:
-                parts.append(text(at + width / 2, y + 14.5, f"{value / total:.0%}", anchor="middle", kind="on"))
+                parts.append(text(at + width / 2, y + 14.5, f"{value / total:.0%}", anchor="middle", kind=f"on o{j}"))
             at += width
         parts.append(text(right + 8, y + 15, show(total), kind="muted"))
     return figure(len(rows) * step + 8, parts, title)
@@ -88,7 +88,7 @@ def chart(x: Axis, y: Axis, height: float, points: Sequence[Point], lines: Seque
     parts = []
     for tick in x.ticks:
         parts.append(f'<line class="grid" x1="{x.at(tick):.1f}" x2="{x.at(tick):.1f}" y1="{y.start}" y2="{y.end}"/>')
-        parts.append(text(x.at(tick), y.start + 18, f"{tick:g}", anchor="middle", kind="muted"))
+        parts.append(text(x.at(tick), y.start + 17, f"{tick:g}", anchor="middle", kind="muted"))
     for tick in y.ticks:
         parts.append(f'<line class="grid" x1="{x.start}" x2="{x.end}" y1="{y.at(tick):.1f}" y2="{y.at(tick):.1f}"/>')
         parts.append(text(x.start - 8, y.at(tick) + 4, f"{tick:g}", anchor="end", kind="muted"))

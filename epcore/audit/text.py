@@ -36,10 +36,10 @@ def rows_text(rows: Sequence[CountedRow]) -> str:
 def cells_text(cells: Sequence[Cell]) -> str:
     """Table 1 or 2: quantities down, columns across; what differs from the paper is shown with both values."""
     columns = list(dict.fromkeys(cell.column for cell in cells))
-    lines = [f"{cells[0].table:<22}" + "".join(f"{column:>20}" for column in columns)]
+    lines = [f"{cells[0].table:<22}" + "".join(f"{column:>14}" for column in columns)]
     for quantity in dict.fromkeys(cell.quantity for cell in cells):
         found = {cell.column: cell for cell in cells if cell.quantity == quantity}
-        lines.append(f"  {quantity:<20}" + "".join(f"{_cell(found[column]):>20}" for column in columns))
+        lines.append(f"  {quantity:<20}" + "".join(f"{_cell(found[column]):>14}" for column in columns))
     matches = sum(cell.match for cell in cells)
     return "\n".join([*lines, f"{matches} of {len(cells)} cells match the printed ones."])
 
