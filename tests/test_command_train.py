@@ -157,6 +157,42 @@ def test_evaluate_errors(run_folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert not os.path.exists("report.json")
 
 
+def test_mpii_from_annotations_to_pckh(tmp_path: Path) -> None:
+    """A folder as MPII's: trained on, resumed from, evaluated; who has no head box is trained on but not evaluated."""
+    from test_mpii import picture, point, rectangle, write
+
+    data = tmp_path / "mpii"
+    (data / "images").mkdir(parents=True)
+    body = [point(60 + 5 * (number % 4), 30 + 8 * number, number) for number in range(16)]
+    pictures = [picture(f"{index}.jpg", rectangle(*body, x=80, y=90, scale=0.8)) for index in range(12)]
+    pictures += [
+        picture("headless.jpg", {**rectangle(*body, x=80, y=90), **dict.fromkeys(("x1", "y1", "x2", "y2"), np.empty((0, 0)))})
+    ]
+    write(data, pictures, [1] * 13)
+    rng = np.random.default_rng(0)
+    for index in (*range(12), "headless"):
+        Image.fromarray(rng.integers(0, 256, (180, 160, 3), np.uint8)).save(data / f"images/{index}.jpg")
+    names = [f"{index}.jpg" for index in range(12)]
+    (tmp_path / "train.txt").write_text("\n".join([*names[:8], "headless.jpg"]))
+    (tmp_path / "validation.txt").write_text("\n".join(names[8:]))
+    splits = ["--train-split", str(tmp_path / "train.txt"), "--validation-split", str(tmp_path / "validation.txt")]
+    mpii = ["--data", "mpii", "--folder", str(data)]
+    small = ["--resolution=32", "--batch-size=4", "--workers=0", "--epochs=1", "--log-every=1", "--sigma-start=1"]
+    assert main(["train", *mpii, *splits, *small, "--output", str(tmp_path / "run")]) == 0
+    events = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in events if event["event"] == "step"] == [1, 2]  # 9 persons: two whole batches
+    assert next(event for event in events if event["event"] == "validation")["pictures"] == 4
+    report = tmp_path / "report.json"
+    every = ["--split-file", str(tmp_path / "train.txt"), "--pictures", "0", "--json", str(report)]
+    assert main(["evaluate", "--run", str(tmp_path / "run"), *mpii, *every]) == 0
+    persons = json.loads(report.read_text())["persons"]
+    assert [person["name"].partition("#")[0] for person in persons] == names[:8]
+    keypoints = np.array([person["keypoints"] for person in persons])
+    crop = 80 - 125 * 0.8, 90 + 15 * 0.8 - 125 * 0.8  # the square's corner, in pixels of the original picture
+    assert (keypoints >= crop).all() and (keypoints <= np.add(crop, 250 * 0.8)).all()
+    assert keypoints.max() > 32  # not in pixels of the input
+
+
 def test_worst_cases_come_first() -> None:
     distances = np.full((4, 16), 0.1)
     distances[1] = 0.9  # all wrong

@@ -61,7 +61,7 @@ def draw(histories: list[dict[str, list[dict[str, Any]]]], kind: str) -> bytes:
         sigma.plot(epochs, [event["sigma"] for event in steps], color="C4", drawstyle="steps-post")
         start = max([*epochs, *(start + event["epoch"] for event in validations)])
         if number == 0:
-            accuracy.legend(loc="lower right")
+            accuracy.legend(loc="center right")
         if number < len(histories) - 1:
             for axes in (loss, accuracy, rate, sigma):
                 axes.axvline(start, color="0.7", linewidth=0.8, linestyle="--")
@@ -76,6 +76,8 @@ def draw(histories: list[dict[str, list[dict[str, Any]]]], kind: str) -> bytes:
         axes.grid(alpha=0.3)
     loss.set_yscale("log")
     rate.set_yscale("log")
+    highest = max(event["rate"] for history in histories for event in history["step"])
+    rate.set_ylim(bottom=highest / 1e4)  # the end of a cosine goes on to 0
     accuracy.set_ylim(0, 100)
     sigma.set_ylim(bottom=0)
     for axes in (rate, sigma):
