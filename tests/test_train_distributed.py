@@ -44,6 +44,9 @@ class Threads:
     def agree(self, flag: bool) -> bool:
         return bool(self.sum(np.array(int(flag))))
 
+    def abort(self) -> None:
+        self._barrier.abort()
+
 
 def test_batch_norm_of_parts_is_that_of_the_whole(rng: np.random.Generator) -> None:
     """Float64: forward, gradients of x, gamma and beta, statistics; parts of different sizes."""
@@ -85,30 +88,24 @@ def test_inference_is_not_synchronised(rng: np.random.Generator) -> None:
 TOLERANCE = 60 * 8 * np.finfo(np.float32).eps
 
 
-def test_one_step_of_two_ranks_in_mpi(tmp_path: Path) -> None:
-    """With augmentation and drop-connect: everything random is drawn for the whole batch."""
+def _mpirun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`epcore ARGUMENTS` in two processes, or a skip."""
     if find_spec("mpi4py") is None:
         pytest.skip("mpi4py is not installed")
     if shutil.which("mpirun") is None:
         pytest.skip("mpirun is not installed (apt-get install openmpi-bin)")
+    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", sys.executable, "-m", "epcore", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_one_step_of_two_ranks_in_mpi(tmp_path: Path) -> None:
+    """With augmentation and drop-connect: everything random is drawn for the whole batch."""
     config = tiny(epochs=1, pictures=4)
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    done = _mpirun("train", "--config", f"{tmp_path}/config.toml", "--output", f"{tmp_path}/two")
+    assert done.returncode == 0, done.stderr
     with Trainer(config, tmp_path / "one") as one:
         one.run()
-    (tmp_path / "config.toml").write_text(config.to_toml())
-    train = [
-        sys.executable,
-        "-m",
-        "epcore",
-        "train",
-        "--config",
-        str(tmp_path / "config.toml"),
-        "--output",
-        str(tmp_path / "two"),
-    ]
-    done = subprocess.run(
-        ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", *train], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
     alone, together = Checkpoint.load(tmp_path / "one/checkpoint.npz"), Checkpoint.load(tmp_path / "two/checkpoint.npz")
     assert alone.step == together.step == 1
     ours, theirs = alone.optimizer["momentum"], together.optimizer["momentum"]  # the gradient, times the rate
@@ -117,6 +114,17 @@ def test_one_step_of_two_ranks_in_mpi(tmp_path: Path) -> None:
     for name, array in alone.parameters.items():
         scale = max(1.0, float(np.abs(array).max()))
         np.testing.assert_allclose(together.parameters[name], array, atol=1e-5 * scale, err_msg=name)
+
+
+def test_an_error_in_one_process_ends_all(tmp_path: Path) -> None:
+    """Only the first writes, so only it finds the folder taken; the other must not wait for it."""
+    (tmp_path / "config.toml").write_text(tiny(epochs=1).to_toml())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoint.npz").write_text("something")
+    done = _mpirun("train", "--config", f"{tmp_path}/config.toml", "--output", f"{tmp_path}/run")
+    assert done.returncode == 2
+    assert "error: process 0" in done.stderr
+    assert "already has a run" in done.stderr
 
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:

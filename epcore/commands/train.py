@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from epcore.commands.progress import progress, progress_bar
 
 if TYPE_CHECKING:
     from epcore.train.config import TrainConfig
+    from epcore.train.distributed import Processes
     from epcore.train.trainer import StepResult
 
 
@@ -42,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from epcore.train.config import TrainConfig, read_toml
     from epcore.train.distributed import find_processes
-    from epcore.train.trainer import CONFIG, Trainer
 
     given = {each.name: value for each in fields(TrainConfig) if (value := getattr(arguments, each.name)) is not None}
     values: dict[str, Any] = read_toml(arguments.config) if arguments.config else {}
@@ -52,12 +53,25 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--output is missing: the folder of the run")
     folder = Path(arguments.output)
     processes = find_processes()
+    try:
+        return _train_run(arguments, folder, values | given, processes)
+    except Exception as error:
+        if processes.count > 1:
+            print(f"epcore: error: process {processes.rank}: {' '.join(str(error).split())}", file=sys.stderr)
+            processes.abort()
+        raise
+
+
+def _train_run(arguments: argparse.Namespace, folder: Path, values: dict[str, Any], processes: Processes) -> int:
+    from epcore.train.config import TrainConfig, read_toml
+    from epcore.train.trainer import CONFIG, Trainer
+
     if arguments.resume:
         if not (folder / CONFIG).is_file():
             raise FileNotFoundError(f"{folder} has no {CONFIG}: there is no run to resume")
-        trainer = Trainer.resume(folder, TrainConfig(**(read_toml(folder / CONFIG) | values | given)), processes=processes)
+        trainer = Trainer.resume(folder, TrainConfig(**(read_toml(folder / CONFIG) | values)), processes=processes)
     else:
-        trainer = Trainer(TrainConfig(**(values | given)), folder, processes=processes)
+        trainer = Trainer(TrainConfig(**values), folder, processes=processes)
     with trainer:
         return _train(trainer)
 
@@ -89,7 +103,11 @@ def _train(trainer: Any) -> int:
         return 0 if finished else 130
     if finished:
         best = "" if trainer.best is None else f"; best validation PCKh@50 {trainer.best:.1f}"
-        print(f"{trainer.folder}: {trainer.steps_done} steps done{best}")
+        seconds, waited, pictures = trainer.seconds, trainer.loader.seconds_waited, trainer.pictures
+        speed = (
+            f"; {pictures / seconds:.1f} pictures/s, {waited / seconds:.1%} of the time waiting for data" if pictures else ""
+        )
+        print(f"{trainer.folder}: {trainer.steps_done} steps done{best}{speed}")
         return 0
     print(f"{trainer.folder}: stopped after step {trainer.steps_done} and saved; go on with --resume")
     return 130

@@ -9,6 +9,7 @@ rounding; the price is two short messages a batch norm and direction.
 from __future__ import annotations
 
 import os
+import sys
 from math import prod
 from typing import Any, Protocol
 
@@ -33,6 +34,10 @@ class Processes(Protocol):
         """True everywhere if it is true anywhere."""
         ...
 
+    def abort(self) -> None:
+        """End all processes at once, with exit code 2, after an error in this one: the others would wait for it for ever."""
+        ...
+
 
 class SingleProcess:
     rank, count = 0, 1
@@ -42,6 +47,9 @@ class SingleProcess:
 
     def agree(self, flag: bool) -> bool:
         return flag
+
+    def abort(self) -> None:
+        pass
 
 
 class MpiProcesses:
@@ -65,6 +73,10 @@ class MpiProcesses:
 
     def agree(self, flag: bool) -> bool:
         return bool(self._world.allreduce(int(flag)))
+
+    def abort(self) -> None:
+        sys.stderr.flush()
+        self._world.Abort(2)
 
 
 def find_processes() -> Processes:

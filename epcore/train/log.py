@@ -23,8 +23,11 @@ class RunLog:
 
     def write(self, event: str, **values: Any) -> None:
         """Append one line. Raises OSError naming the path."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **values}) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"event": event, **values}) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, f"cannot write {self.path}: {error.strerror}") from None
 
     def read(self) -> list[dict[str, Any]]:
         """All lines; a last one cut off by a killed process is left out. Raises FileNotFoundError."""

@@ -109,6 +109,7 @@ class Trainer:
             limb_width=config.limb_width * 8, shard=(self.processes.rank, self.processes.count),
         )  # fmt: skip
         self.steps_done = self.next_epoch = self.next_step = 0
+        self.pictures, self.seconds = 0, 0.0  # trained on by this process, and the time that took, validation left out
         self.best: float | None = None
 
     @classmethod
@@ -231,6 +232,7 @@ class Trainer:
     def _run_epoch(self, should_stop: Callable[[], bool], report: Callable[[StepResult], None] | None) -> bool:
         epoch = self.next_epoch
         sigma = self.sigma(epoch)
+        began = time.perf_counter()
         batches = self.loader.epoch(epoch, sigma=sigma * 8, start_step=self.next_step)
         clock, waited, since = time.perf_counter(), self.loader.seconds_waited, 0
         try:
@@ -239,6 +241,7 @@ class Trainer:
                 result = self.step(batch, rate)
                 self.next_step += 1
                 since += 1
+                self.pictures += self.config.batch
                 if report:
                     report(result)
                 if self.steps_done % self.config.log_every == 0:
@@ -254,6 +257,7 @@ class Trainer:
                     self.save()
         finally:
             batches.close()
+            self.seconds += time.perf_counter() - began
         self.next_epoch, self.next_step = epoch + 1, 0
         every = self.config.validate_every
         if every and (self.next_epoch % every == 0 or self.next_epoch == self.config.epochs):
