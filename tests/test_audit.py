@@ -138,6 +138,7 @@ class TestLayers:
         x = builder.conv2d("conv", INPUT, 2, kernel=3, stride=2)
         x = builder.max_pool("max", x)
         half = builder.avg_pool("avg", INPUT, size=4)
+        half = builder.depthwise_conv2d("wide", half, kernel=5)  # reaches further up and down than the other branch
         if size == 96:  # both branches meet at the same size only here
             x = builder.concat("concat", x, half)
         x = builder.depthwise_conv2d("dwconv", x, kernel=5)
@@ -238,6 +239,14 @@ class TestMemory:
         b = builder.activation("b", a, "swish")
         graph = builder.graph({"y": builder.add("y", a, b)})
         assert inference_peak(graph) == 3 * 8 * 8 * 4 * 4
+
+    def test_training_by_hand(self) -> None:
+        """Highest when swish is passed: the three maps, the gradient that the sum hands to both, that of swish, their sum."""
+        builder = GraphBuilder((8, 8, 4))
+        c = builder.conv2d("c", INPUT, 4)
+        s = builder.activation("s", c, "swish")
+        graph = builder.graph({"y": builder.add("y", s, c)})
+        assert training_peak(graph) == 6 * 8 * 8 * 4 * 4
 
 
 class Page(HTMLParser):
