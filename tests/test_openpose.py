@@ -9,6 +9,7 @@ import pytest
 
 import epcore
 from epcore.audit.count import count_forward, count_parameters
+from epcore.audit.summary import openpose_readings
 from epcore.models.openpose import build_openpose
 
 
@@ -30,6 +31,17 @@ def test_pafs_to_last_pass() -> None:
     assert count_parameters(graph) == 25_939_280 + 28 * 9 * 128
     assert count_parameters(graph) - alphas == 25_958_416
     assert graph.nodes["pass6.input"].inputs == ("relu4_4", "pass5.confs", "pass4.pafs")
+
+
+def test_other_readings() -> None:
+    """Sizes by hand: 28 * 9 * 128 weights for the PAFs; 2 * (15 * 96 + 256) + 4 * (15 * 128 + 512) slopes; 256 + 128 more."""
+    weights, slopes = 28 * 9 * 128, 2 * (15 * 96 + 256) + 4 * (15 * 128 + 512)
+    readings = openpose_readings()
+    base = 25_939_280
+    assert [parameters - base for _, parameters, _ in readings] == [0, weights, -slopes, weights - slopes, 384, 0, 0]
+    pixels, pooled = 46 * 46, sum(c * n * n for c, n in ((64, 368), (128, 184), (256, 92)))
+    changes = [0, 2 * weights * pixels, 0, 2 * weights * pixels, 3 * 384 * pixels, -3 * slopes * pixels, -pooled]
+    assert [flops - 160_355_050_560 for _, _, flops in readings] == changes
 
 
 def test_maps_are_passed_on() -> None:

@@ -12,6 +12,7 @@ from epcore.audit.memory import FLOAT32, inference_peak, parameter_bytes, traini
 from epcore.audit.tables import ABLATION, ROWS, Row
 from epcore.graph import Graph
 from epcore.models import EfficientPose, EfficientPoseLite
+from epcore.models.openpose import build_openpose
 from epcore.network import Network
 
 MODELS = tuple(row.model for row in ROWS if row.table != ABLATION)
@@ -84,6 +85,29 @@ def _plan_bytes(model: str) -> tuple[int | None, int | None]:
     network: Network = EfficientPoseLite(model.removesuffix(" Lite")) if lite else EfficientPose(model)
     plan = compile(network)
     return plan.constant_bytes, plan.working_bytes
+
+
+def openpose_readings() -> list[tuple[str, int, int]]:
+    """(choice, parameters, FLOPs in `tf_profiler`) of other readings of the baseline, the one that is built first."""
+    graph, wide = build_openpose(), build_openpose(pafs_to_last_pass=True)
+    parameters, flops = count_parameters(graph), count_forward(graph)
+    slopes = sum(prod(spec.shape) for name, spec in graph.parameters.items() if name.endswith("/alpha"))
+    shapes, prices = graph.shapes(), CONVENTIONS["tf_profiler"].forward
+    features = [shapes[name] for name in ("relu4_3", "relu4_4")]
+    elements = {kind: sum(cost.elementwise.get(kind, 0) for cost in graph.costs().values()) for kind in ("prelu", "max_pool")}
+    return [
+        ("as built", parameters, flops),
+        ("last pass also reads the PAFs", count_parameters(wide), count_forward(wide)),
+        ("slopes of PReLU not counted", parameters - slopes, flops),
+        ("both of these", count_parameters(wide) - slopes, count_forward(wide)),
+        (
+            "PReLU after the features as well",
+            parameters + sum(shape[3] for shape in features),
+            flops + prices["prelu"] * sum(map(prod, features)),
+        ),
+        ("work of PReLU not counted", parameters, flops - prices["prelu"] * elements["prelu"]),
+        ("work of max pooling not counted", parameters, flops - prices["max_pool"] * elements["max_pool"]),
+    ]
 
 
 def stage_work(graph: Graph) -> dict[str, tuple[int, int]]:

@@ -61,6 +61,13 @@ def work_text(rows: Sequence[ModelWork]) -> str:
     return "\n".join([*lines, "Backward and step (forward in training mode, loss, backward) by the convention `flops`."])
 
 
+def readings_text(readings: Sequence[tuple[str, int, int]]) -> str:
+    """The choices behind the OpenPose row and what they change."""
+    lines = [f"{'OpenPose, other readings':<38}{'parameters':>12}{'FLOPs':>18}"]
+    lines += [f"  {choice:<36}{parameters:>12,}{flops:>18,}" for choice, parameters, flops in readings]
+    return "\n".join(lines)
+
+
 def memory_text(rows: Sequence[ModelMemory]) -> str:
     """Memory in MiB."""
     titles = ("parameters", "inference", "plan constants", "plan memory", "training", "momentum")

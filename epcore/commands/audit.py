@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from epcore.audit.compare import check_table_1, check_table_2, count_rows
     from epcore.audit.layers import count_layers
-    from epcore.audit.summary import count_memory, count_work, find_row
-    from epcore.audit.text import cells_text, layers_text, memory_text, rows_text, work_text
+    from epcore.audit.summary import count_memory, count_work, find_row, openpose_readings
+    from epcore.audit.text import cells_text, layers_text, memory_text, readings_text, rows_text, work_text
 
     if arguments.json == STDOUT and arguments.html == STDOUT:
         raise ValueError("--json and --html cannot both go to standard output")
@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(memory_text(count_memory()), file=table)
     else:
         sections = [rows_text(rows), cells_text(check_table_1()), cells_text(check_table_2()), work_text(count_work())]
+        sections.append(readings_text(openpose_readings()))
         print("\n\n".join(sections), file=table)
     if arguments.json:
         write_atomically(arguments.json, json.dumps({"rows": [_row(counted) for counted in rows]}, indent=1) + "\n")
