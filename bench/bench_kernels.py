@@ -95,7 +95,7 @@ def bench_plan_layers(variant: str, book: Book, benchmark: Any) -> None:
         seen.add(key)
         milliseconds = timing.seconds * 1e3
         label = f"{variant} {timing.label}"
-        book.add(Row("Plan step by step", label, "epcore", milliseconds, 0.0, timing.flops, timing.bytes))
+        book.add(Row("Kernel: fused layers of the plans", label, "epcore", milliseconds, 0.0, timing.flops, timing.bytes))
     benchmark.pedantic(plan, args=(np.zeros(plan.input_shape, np.float32),), rounds=3, warmup_rounds=1)
 
 

@@ -60,7 +60,7 @@ def test_tiles_and_ranges(first: int, last: int, rng: np.random.Generator) -> No
     assert np.array_equal(out[6 * LANES :], total)
 
 
-def test_barrier_lets_nobody_through_early() -> None:
+def test_waiting_lets_nobody_through_early() -> None:
     threads, rounds = 3, 200
     counters, barrier, early = np.zeros(LINE, np.int64), np.zeros(LINE, np.int64), np.zeros(threads, np.int64)
 
@@ -68,10 +68,12 @@ def test_barrier_lets_nobody_through_early() -> None:
     def job(counters, barrier, early, thread):  # type: ignore[no-untyped-def]
         for r in range(rounds):
             fetch_add(counters, 0, 1)
-            wait(barrier, (2 * r + 1) * threads)
+            fetch_add(barrier, 0, 1)
+            wait(barrier, 0, (2 * r + 1) * threads)
             if load_shared(counters, 0) != (r + 1) * threads:
                 early[thread] += 1
-            wait(barrier, (2 * r + 2) * threads)
+            fetch_add(barrier, 0, 1)
+            wait(barrier, 0, (2 * r + 2) * threads)
 
     job(np.zeros(LINE, np.int64), np.full(LINE, 1 << 40), np.zeros(1, np.int64), 0)  # compiled; the barrier is long open
     Crew(threads).run(lambda thread: job(counters, barrier, early, thread))

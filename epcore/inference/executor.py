@@ -1,4 +1,4 @@
-"""Runs a program: every thread walks the same steps, takes tasks, and meets the others at a barrier after each step."""
+"""Runs a program: every thread walks the same steps, takes tasks, and goes on when all tasks of a step are done."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def execute(
     picture: np.ndarray,
     program: np.ndarray,
     counters: np.ndarray,
-    barrier: np.ndarray,
-    arrivals: int,
+    done: np.ndarray,
     thread: int,
     threads: int,
 ) -> None:
     """Run all steps as thread number `thread` of `threads`.
 
-    counters: int64 zeros, LINE for each step and thread. barrier: how many arrivals there were; `arrivals` of them before
-    this run.
+    counters: int64 zeros, LINE for each step and thread: tasks taken from each share. done: the same for each step: tasks
+    finished.
     """
     for s in range(program.shape[0]):
         step = program[s]
         kind, tasks = step[KIND], step[TASKS]
+        mine = 0
         for turn in range(threads):
             owner = (thread + turn) % threads
             first, last = owner * tasks // threads, (owner + 1) * tasks // threads
@@ -44,6 +44,7 @@ def execute(
                 task = first + fetch_add(counters, (s * threads + owner) * LINE, 1)
                 if task >= last:
                     break
+                mine += 1
                 if kind == f.POINTWISE:
                     pointwise(arena, step, task)
                 elif kind == f.DEPTHWISE:
@@ -66,5 +67,5 @@ def execute(
                     upscale(arena, step, task)
                 else:
                     upscale_dense(arena, step, task)
-        arrivals += threads
-        wait(barrier, arrivals)
+        fetch_add(done, s * LINE, mine)
+        wait(done, s * LINE, tasks)

@@ -74,14 +74,13 @@ class Plan:
         shapes = model.graph.shapes(batch, self.input_shape[1:])
         self._program: Program = assemble(layers, shapes, model.graph.outputs, threads)
         self._counters = np.zeros(len(self._program.steps) * threads * LINE, np.int64)
-        self._barrier = np.zeros(LINE, np.int64)
-        self._arrivals = 0
+        self._done = np.zeros(len(self._program.steps) * LINE, np.int64)
         self._crew = crew(threads)
         self._lock = threading.Lock()
         self._outputs = {label: self._view(label) for label in self._program.outputs}
-        # Compiled (or loaded) here and not in the threads: one that failed would leave the others at the barrier.
+        # Compiled (or loaded) here and not in the threads: one that failed would leave the others waiting.
         self._execute = _executor()
-        self._execute(self._program.arena, self._program.arena, self._program.rows[:0], self._counters, self._barrier, 0, 0, 1)
+        self._execute(self._program.arena, self._program.arena, self._program.rows[:0], self._counters, self._done, 0, 1)
 
     @property
     def layers(self) -> list[Layer]:
@@ -144,12 +143,9 @@ class Plan:
     def _run(self, rows: np.ndarray, picture: np.ndarray) -> None:
         from epcore.inference.executor import execute
 
-        program, arrivals = self._program, self._arrivals
-        self._counters[:] = 0
-        self._crew.run(
-            lambda thread: execute(program.arena, picture, rows, self._counters, self._barrier, arrivals, thread, self.threads)
-        )
-        self._arrivals += self.threads * len(rows)
+        program = self._program
+        self._counters[:] = self._done[:] = 0
+        self._crew.run(lambda thread: execute(program.arena, picture, rows, self._counters, self._done, thread, self.threads))
 
     def _view(self, label: str) -> np.ndarray:
         place = self._program.outputs[label]

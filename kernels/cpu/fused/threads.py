@@ -1,8 +1,9 @@
-"""Threads of the plans: atomic counters, a spinning barrier, and a crew of waiting threads.
+"""Threads of the plans: atomic counters, waiting for one, and a crew of waiting threads.
 
-A plan's steps take microseconds each, so threads meet at a barrier in memory (well under a microsecond) instead of being
-woken for every step. Tasks are handed out by counters: each thread has its own share of a step, worked through in order so
-that it finds in its cache what it wrote in the step before, and helps with the others' shares when it is done.
+A plan's steps take microseconds each, so threads meet in memory (well under a microsecond) instead of being woken for every
+step. A step is over when all its tasks are done, whoever did them: a thread that the system has put aside holds nobody up
+unless it has a task in hand. Tasks are handed out by counters: each thread has its own share of a step, worked through in
+order so that it finds in its cache what it wrote in the step before, and helps with the others' shares when it is done.
 """
 
 from __future__ import annotations
@@ -52,11 +53,10 @@ else:  # pragma: no cover - spins on
 
 
 @njit(error_model="numpy")
-def wait(barrier: np.ndarray, arrivals: int) -> None:
-    """Arrive at the barrier and stay until `arrivals` have, counted since the array was made."""
-    fetch_add(barrier, 0, 1)
+def wait(counters: np.ndarray, index: int, count: int) -> None:
+    """Stay until counters[index] is `count` or more."""
     spins = 0
-    while load_shared(barrier, 0) < arrivals:
+    while load_shared(counters, index) < count:
         spins += 1
         if spins > PAUSES:
             _yield()
