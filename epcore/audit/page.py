@@ -23,7 +23,8 @@ _VARIANT_COLOURS = (0, 5, 4, 3, 2)
 def render() -> str:
     """The page. Compiles every network once, for the sizes of the plans."""
     rows, cells = count_rows(), [*check_table_1(), *check_table_2()]
-    matches = [match for row in rows for match in (row.parameters_match, row.flops_match)] + [cell.match for cell in cells]
+    matches = [match for row in rows for match in (row.parameters_match, row.flops_match)]
+    matches += [cell.match for cell in cells if cell.paper]
     parts = {model: _parts(model) for model in VARIANTS}
     frame = Template(files("epcore.audit").joinpath("page.html").read_text(encoding="utf-8"))
     return frame.substitute(
@@ -112,7 +113,8 @@ def _cells(cells: Sequence[Cell]) -> str:
     for quantity in dict.fromkeys(cell.quantity for cell in cells):
         line = [cell for cell in cells if cell.quantity == quantity]
         body.append(_line(quantity, [_cell(cell) for cell in line]))
-    return _table(["", *columns], body, f"{cells[0].table}: {sum(c.match for c in cells)} of {len(cells)} cells match")
+    quoted = [cell.match for cell in cells if cell.paper]
+    return _table(["", *columns], body, f"{cells[0].table}: {sum(quoted)} of {len(quoted)} cells match")
 
 
 def _cell(cell: Cell) -> str:

@@ -94,21 +94,20 @@ ROWS = (
 
 @dataclass(frozen=True)
 class BackboneColumn:
-    """One column of Table 1: input size on ImageNet, alpha ** phi, stem channels, (repeats, channels) of blocks 1 to 3."""
+    """One column of Table 1: input size on ImageNet, stem channels, (repeats, channels) of blocks 1 to 3."""
 
     scale: str
     input_size: int
-    depth_factor: str
     stem: int
     blocks: tuple[tuple[int, int], ...]
 
 
 TABLE_1 = (
-    BackboneColumn("B0", 224, "1.0", 32, ((1, 16), (2, 24), (2, 40))),
-    BackboneColumn("B2", 260, "1.4", 32, ((2, 16), (3, 24), (3, 48))),
-    BackboneColumn("B4", 380, "2.1", 48, ((2, 24), (4, 32), (4, 56))),
-    BackboneColumn("B5", 456, "2.5", 48, ((3, 24), (5, 40), (5, 64))),
-    BackboneColumn("B7", 600, "3.6", 64, ((4, 32), (7, 48), (7, 80))),
+    BackboneColumn("B0", 224, 32, ((1, 16), (2, 24), (2, 40))),
+    BackboneColumn("B2", 260, 32, ((2, 16), (3, 24), (3, 48))),
+    BackboneColumn("B4", 380, 48, ((2, 24), (4, 32), (4, 56))),
+    BackboneColumn("B5", 456, 48, ((3, 24), (5, 40), (5, 64))),
+    BackboneColumn("B7", 600, 64, ((4, 32), (7, 48), (7, 80))),
 )
 
 

@@ -40,8 +40,9 @@ def cells_text(cells: Sequence[Cell]) -> str:
     for quantity in dict.fromkeys(cell.quantity for cell in cells):
         found = {cell.column: cell for cell in cells if cell.quantity == quantity}
         lines.append(f"  {quantity:<20}" + "".join(f"{_cell(found[column]):>14}" for column in columns))
-    matches = sum(cell.match for cell in cells)
-    return "\n".join([*lines, f"{matches} of {len(cells)} cells match the printed ones."])
+    quoted = [cell for cell in cells if cell.paper]
+    matches = sum(cell.match for cell in quoted)
+    return "\n".join([*lines, f"{matches} of {len(quoted)} cells match the printed ones."])
 
 
 def _cell(cell: Cell) -> str:
