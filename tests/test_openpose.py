@@ -104,6 +104,7 @@ def test_torch(model: epcore.OpenPose, rng: np.random.Generator) -> None:
 
     outputs = model(picture.astype(np.float32))
     for ours, theirs in ((outputs.pafs, maps[4]), (outputs.final, maps[6])):
+        assert ours is not None
         reference = theirs.permute(0, 2, 3, 1).numpy()
         # About 110 convolutions in a row, each rounding to within 2 eps sqrt(K) of its largest value, K at most 9 * 512.
         bound = 110 * 2 * np.finfo(np.float32).eps * np.sqrt(9 * 512) * np.abs(reference).max()
