@@ -108,8 +108,9 @@ class TestInput:
             epcore.EfficientPose("RT")(x)
 
     def test_branches_that_do_not_meet(self) -> None:
-        with pytest.raises(ValueError, match="20x20 does not go through EfficientPose I"):
-            epcore.EfficientPose("I")(np.zeros((1, 20, 20, 3), np.float32))
+        """17 gives 3 cells in the high branch (9, 5, 3) and, cut to 8, only 2 in the low one (4, 2)."""
+        with pytest.raises(ValueError, match="17x17 does not go through EfficientPose I"):
+            epcore.EfficientPose("I")(np.zeros((1, 17, 17, 3), np.float32))
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
