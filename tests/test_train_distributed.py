@@ -94,7 +94,8 @@ def _mpirun(*arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.skip("mpi4py is not installed")
     if shutil.which("mpirun") is None:
         pytest.skip("mpirun is not installed (apt-get install openmpi-bin)")
-    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", sys.executable, "-m", "epcore", *arguments]
+    mpirun = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1", "-n", "2"]
+    command = [*mpirun, sys.executable, "-m", "epcore", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 

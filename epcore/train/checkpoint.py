@@ -115,7 +115,7 @@ class Checkpoint:
         if self.network != network.name:
             raise ValueError(f"{os.fspath(path)} is a checkpoint of {self.network}, expected {network.name}")
         specs = network.graph.parameters
-        for name in specs.keys() | parameters.keys():
+        for name in dict.fromkeys((*specs, *parameters)):
             shape = parameters[name].shape if name in parameters else None
             wanted = specs[name].shape if name in specs else None
             if shape != wanted:
