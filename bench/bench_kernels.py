@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from math import prod
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pytest
 from cases import VARIANTS, Case, cases
 from conftest import Book, Row
-from measure import CACHE_BYTES, side_by_side
+from measure import CACHE_BYTES, Clock, side_by_side
 
 import epcore
 
@@ -23,16 +22,16 @@ try:
 except ImportError:
     TorchCall = None  # type: ignore[assignment,misc]
 
-BUDGET = 0.08  # seconds for one contender of one case
+BUDGET = 0.05  # seconds for one contender of one case
 CASES = cases()
 
 
 def rounds(run: Callable[[], Any]) -> int:
     """How often something is timed: after a first run that may compile, by what the second takes."""
     run()
-    started = perf_counter()
+    started = Clock.now()
     run()
-    return int(np.clip(BUDGET / (perf_counter() - started), 4, 30))
+    return int(np.clip(BUDGET / (Clock.now() - started), 3, 30))
 
 
 @pytest.mark.parametrize("op", sorted({case.node.op for case in CASES}))

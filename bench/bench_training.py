@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from conftest import Book, Row
 from measure import side_by_side
-from training import STEPS, Step, epcore_step, examples, peak_memory, trained
-
-from epcore.graph import Graph
-from epcore.network import Network
-
-
-def without_drop_connect(model: Network) -> Network:
-    """The same with rate 0: what is dropped is drawn at random, and results could not be compared."""
-    nodes = {
-        name: replace(node, attributes={"rate": 0.0}) if node.op == "drop_connect" else node
-        for name, node in model.graph.nodes.items()
-    }
-    model.graph = Graph(model.graph.input_shape, nodes, model.graph.parameters, model.graph.outputs)
-    return model
+from training import STEPS, Step, epcore_step, examples, peak_memory, trained, without_drop_connect
 
 
 @pytest.mark.parametrize(("variant", "batch", "rounds"), [("RT", 8, 12), ("I", 4, 9)])

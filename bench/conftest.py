@@ -3,6 +3,7 @@
 pytest bench/ -m "not gpu"              everything a CPU can run
 pytest bench/ --bench-output DIR        where results.json, results.md, kernels.md and the plots go (default: out/bench)
 EPCORE_THREADS=2 pytest bench/          threads of epcore and of every peer
+EPCORE_THREADS=1 pytest bench/ --processor-time     on a machine that is busy with other things
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from time import process_time
 
 import pytest
+from measure import Clock, copy_bandwidth, product_peak
 
 from epcore.threads import get_threads, set_threads
 
@@ -111,10 +114,15 @@ class Book:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bench-output", default="out/bench", help="folder for results and plots")
+    parser.addoption(
+        "--processor-time", action="store_true", help="time spent on processors instead of wall time; for one thread"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[BOOK] = Book()
+    if config.getoption("--processor-time"):
+        Clock.use_processor_time()
 
 
 BOOK = pytest.StashKey[Book]()
@@ -123,8 +131,6 @@ BOOK = pytest.StashKey[Book]()
 @pytest.fixture(scope="session")
 def book(pytestconfig: pytest.Config) -> Book:
     """The session's rows. Peaks are measured at the first use."""
-    from measure import copy_bandwidth, product_peak
-
     book = pytestconfig.stash[BOOK]
     set_threads(get_threads())
     try:
@@ -157,6 +163,7 @@ def machine() -> dict[str, object]:
         "processor": model,
         "cores": os.cpu_count(),
         "threads": get_threads(),
+        "clock": "processor time" if Clock.now is process_time else "wall time",
         "python": platform.python_version(),
         **{package: found(package) for package in packages},
     }

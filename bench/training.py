@@ -8,12 +8,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
 import numpy as np
 
 import epcore
+from epcore.graph import Graph
 from epcore.network import Network
 from epcore.tape import Tape
 from epcore.threads import get_threads
@@ -27,6 +29,16 @@ def trained(variant: str) -> epcore.EfficientPose:
     """The network as it is trained: upscaling frozen, everything else in training mode."""
     model = epcore.EfficientPose(variant)
     model.train().freeze("upscale")
+    return model
+
+
+def without_drop_connect(model: Network) -> Network:
+    """The same with rate 0: what is dropped is drawn at random, and results could not be compared."""
+    nodes = {
+        name: replace(node, attributes={"rate": 0.0}) if node.op == "drop_connect" else node
+        for name, node in model.graph.nodes.items()
+    }
+    model.graph = Graph(model.graph.input_shape, nodes, model.graph.parameters, model.graph.outputs)
     return model
 
 
