@@ -20,7 +20,7 @@ from epcore.audit.count import count_forward, count_parameters, find_convention
 from epcore.audit.layers import count_layers, receptive_fields
 from epcore.audit.memory import inference_peak, parameter_bytes, training_peak
 from epcore.audit.summary import MODELS, find_row, stage_work
-from epcore.audit.tables import ROWS, Row
+from epcore.audit.tables import ACCURACY, ROWS, Row
 from epcore.cli import main
 from epcore.graph import INPUT, GraphBuilder
 from epcore.models.configs import scaled_config
@@ -280,7 +280,8 @@ class TestCommand:
         assert re.search(r"IV +6,560,938 +6.56 +match +72,892,316,660 +72.89 +match", out)
         assert out.count("MISS") == 1
         assert "37 of 38 cells" in out
-        assert "MPII" in out
+        assert re.search(r"IV +89\.8 +35\.6 +91\.2 +34\.0 +needs MPII", out)
+        assert out.count("needs MPII") == len(ACCURACY) == 9
 
     def test_json(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["audit", "--json", "-"]) == 0
@@ -325,6 +326,7 @@ class TestCommand:
         assert page.tags.count("circle") == 5 + len(ROWS)
         assert "72,892,316,660" in content and content.count('class="miss"') == 1
         assert "92 of 93" in content
+        assert content.count(">needs MPII<") == len(ACCURACY)
 
     def test_errors(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         missing = tmp_path / "missing" / "x.json"

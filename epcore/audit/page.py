@@ -11,7 +11,7 @@ from epcore.audit.compare import BILLION, MILLION, Cell, CountedRow, check_table
 from epcore.audit.count import count_forward
 from epcore.audit.summary import MODELS, count_memory, count_work, find_row, stage_work
 from epcore.audit.svg import Axis, Point, chart, decades, stacked_bars
-from epcore.audit.tables import MAIN
+from epcore.audit.tables import ACCURACY, MAIN
 
 VARIANTS = tuple(model for model in MODELS if find_row(model).table == MAIN and model != "OpenPose")
 PARTS = ("high-resolution backbone", "low-resolution backbone", "pass 1", "pass 2", "pass 3", "upscaling")
@@ -31,6 +31,7 @@ def render() -> str:
         matches=sum(matches),
         cells=len(matches),
         rows=_rows(rows),
+        accuracy=_accuracy(),
         notes="".join(f"<p>{escape(row.row.label)}: {escape(row.row.note)}.</p>" for row in rows if row.row.note),
         part_legend=_legend(PARTS, range(len(PARTS))),
         parameter_chart=stacked_bars(
@@ -105,6 +106,11 @@ def _rows(rows: Sequence[CountedRow]) -> str:
         cells += [f"{counted.flops:,}", f"{row.flops} G", _mark(counted.flops_match)]
         body.append(_line(row.label, cells))
     return _table(["", "parameters", "paper", "", "FLOPs", "paper", ""], body)
+
+
+def _accuracy() -> str:
+    titles = ["", "validation, @50", "validation, @10", "test, @50", "test, @10", ""]
+    return _table(titles, [_line(model, [*cells, "needs MPII"]) for model, cells in ACCURACY.items()])
 
 
 def _cells(cells: Sequence[Cell]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from epcore.audit.compare import BILLION, Cell, CountedRow
 from epcore.audit.layers import LayerCount
 from epcore.audit.summary import ModelMemory, ModelWork
+from epcore.audit.tables import ACCURACY
 
 
 def _verdict(match: bool) -> str:
@@ -26,10 +27,14 @@ def rows_text(rows: Sequence[CountedRow]) -> str:
             f"  {row.label:<36}{counted.parameters:>12,}{row.parameters:>10}  {_verdict(counted.parameters_match):<7}"
             f"{counted.flops:>16,}{row.flops:>10}  {_verdict(counted.flops_match):<7}".rstrip()
         )
-    cells = [match for counted in rows for match in (counted.parameters_match, counted.flops_match)]
-    lines += ["", f"{sum(cells)} of {len(cells)} cells match the printed digits."]
+    matches = [match for counted in rows for match in (counted.parameters_match, counted.flops_match)]
+    lines += ["", f"{sum(matches)} of {len(matches)} cells match the printed digits."]
     lines += [f"  {counted.row.label}: {counted.row.note}." for counted in rows if counted.row.note]
-    lines.append("  The accuracy columns need MPII and trained weights: see `epcore evaluate`.")
+    lines += ["", f"{'Accuracy, quoted from the release':<38}{'val @50':>9}{'val @10':>9}{'test @50':>10}{'test @10':>10}"]
+    lines += [
+        f"  {model:<36}{cells[0]:>9}{cells[1]:>9}{cells[2]:>10}{cells[3]:>10}  needs MPII" for model, cells in ACCURACY.items()
+    ]
+    lines.append("PCKh in percent; to measure it: MPII, trained weights and `epcore evaluate`.")
     return "\n".join(lines)
 
 
