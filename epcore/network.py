@@ -117,16 +117,21 @@ class Network:
 
         return self._walk(x, call, self.parameters, capture)
 
-    def record(self, x: Array, tape: Tape) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Run on a tape: (outputs by label, the watched tensors of the trainable parameters by name)."""
-        self.check_input(x)
+    def record(
+        self, x: Array | Tensor, tape: Tape, *, capture: Iterable[str] = ()
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Run on a tape: (outputs by label and the nodes named in `capture` by node name, the watched tensors of the
+        trainable parameters by name). x may be a tensor of the tape, to get its gradient too.
+        """
+        self.check_input(x.data if isinstance(x, Tensor) else x)
         watched = {name: tape.watch(self.parameters[name]) for name in self.trainable()}
         tensors = {name: watched.get(name) or tape.constant(array) for name, array in self.parameters.items()}
 
         def call(op: str, arguments: list[Any], attributes: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...]]:
             return tape.apply_with_saved(op, *arguments, **attributes)
 
-        return self._walk(tape.constant(x), call, tensors, ()), watched
+        start = x if isinstance(x, Tensor) else tape.constant(x)
+        return self._walk(start, call, tensors, capture), watched
 
     def __call__(self, x: Array) -> Any:
         return self.run(x)

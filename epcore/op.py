@@ -42,6 +42,12 @@ class Op:
     cost: Callable[..., Cost]
     selective: bool = False
 
+    def array_names(self, count: int) -> list[str]:
+        """Names of the arrays forward takes; `count` of them where it takes any number."""
+        parameters = signature(self.forward).parameters.values()
+        named = [parameter.name for parameter in parameters if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD]
+        return named[:count] if named else [f"xs[{i}]" for i in range(count)]
+
     @property
     def arity(self) -> int | None:
         """How many arrays forward takes, optional ones included; None for any number."""

@@ -40,3 +40,15 @@ def nhwc_to_nchw(x: Array) -> Array:
 
 def nchw_to_nhwc(x: Array) -> Array:
     return x.transpose(0, 2, 3, 1)
+
+
+def kernel_to_nchw(kernel: Array, *, depthwise: bool = False) -> Array:
+    """A kernel as PyTorch and ONNX take it: (kh,kw,Cin,Cout) -> (Cout,Cin,kh,kw), transposed convolutions' (kh,kw,Cout,Cin) ->
+    (Cin,Cout,kh,kw), depthwise (kh,kw,C) -> (C,1,kh,kw).
+    """
+    return kernel.transpose(2, 0, 1)[:, None] if depthwise else kernel.transpose(3, 2, 0, 1)
+
+
+def kernel_from_nchw(kernel: Array, *, depthwise: bool = False) -> Array:
+    """The way back from `kernel_to_nchw`."""
+    return kernel[:, 0].transpose(1, 2, 0) if depthwise else kernel.transpose(2, 3, 1, 0)

@@ -55,6 +55,7 @@ class Tape:
         self._records: list[Record] = []
         self._gradients: dict[int, Array] = {}  # id of a tensor -> gradient; the tensors are kept alive in _watched
         self._watched: list[Tensor] = []
+        self._retained: set[int] = set()
         self._spent = False
 
     def watch(self, data: Array) -> Tensor:
@@ -66,6 +67,11 @@ class Tape:
     def constant(self, data: Array) -> Tensor:
         """A tensor that takes part but whose gradient is not wanted."""
         return Tensor(data, self, needs_gradient=False)
+
+    def retain(self, tensor: Tensor) -> None:
+        """Keep the gradient of a value in the middle readable after backward, as a watched tensor's is."""
+        self._watched.append(tensor)
+        self._retained.add(id(tensor))
 
     def apply(self, op: str, *inputs: Tensor | Array | None, **attributes: Any) -> Tensor:
         """Run an operator on tensors (plain arrays count as constants) and remember it.
@@ -119,7 +125,8 @@ class Tape:
             self._step_back(self._records.pop())
 
     def _step_back(self, record: Record) -> None:
-        dy = self._gradients.pop(id(record.output), None)
+        take = self._gradients.get if id(record.output) in self._retained else self._gradients.pop
+        dy = take(id(record.output), None)
         if dy is None:  # this output did not contribute to the loss
             return
         wanted = tuple(tensor is not None and tensor.needs_gradient for tensor in record.inputs)
@@ -133,7 +140,7 @@ class Tape:
             self._gradients[id(tensor)] = gradient if earlier is None else earlier + gradient
 
     def gradient(self, tensor: Tensor) -> Array | None:
-        """The gradient of a watched tensor after `backward`; None where the loss does not depend on it."""
+        """The gradient of a watched or retained tensor after `backward`; None where the loss does not depend on it."""
         if not self._spent:
             raise RuntimeError("call backward first")
         return self._gradients.get(id(tensor))

@@ -20,6 +20,7 @@ import numpy as np
 
 from epcore.commands.output import write_atomically
 from epcore.network import Network
+from epcore.shapes import kernel_to_nchw
 from epcore.weights_tools.keras_h5 import COMPRESSION, MAXIMUM_BYTES, Reader, WeightFile
 
 FORMAT = "epcore weights 1"
@@ -52,7 +53,7 @@ def export_weights(model: Network, path: str | PathLike[str], *, dtype: str = "f
     arrays = {}
     for name, array in model.parameters.items():
         if layout == "NCHW" and name.endswith("kernel"):
-            array = array.transpose(2, 0, 1)[:, None] if ops[name] == "depthwise_conv2d" else array.transpose(3, 2, 0, 1)
+            array = kernel_to_nchw(array, depthwise=ops[name] == "depthwise_conv2d")
         with np.errstate(over="raise"):
             try:
                 arrays[name] = np.ascontiguousarray(array.astype(dtype))
@@ -107,7 +108,8 @@ def _from_h5(name: str, content: bytes) -> tuple[dict[str, np.ndarray], dict[str
         return {f"{group}/{key}": reader.array(file, f"{group}/{key}") for group in groups for key in file[group]}, facts
 
 
-def _from_npz(name: str, content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_npz(name: str, content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(arrays by name, the JSON of the entry "epcore"), each entry checked before it is allocated. Raises as `read_epcore`."""
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         declared = sum(entry.file_size for entry in archive.infolist())
@@ -146,4 +148,4 @@ def _from_safetensors(name: str, content: bytes) -> tuple[dict[str, np.ndarray],
     return arrays, header.get("__metadata__", {})
 
 
-_DECODERS = {".h5": _from_h5, ".npz": _from_npz, ".safetensors": _from_safetensors}
+_DECODERS = {".h5": _from_h5, ".npz": read_npz, ".safetensors": _from_safetensors}

@@ -7,6 +7,7 @@ What a backend means for a command: `auto` and `cpu` run a compiled plan (fused 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, backend: bool = True
         parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what computes (default: auto)")
     else:
         parser.set_defaults(backend="reference")
+
+
+def weights_sha256(arguments: argparse.Namespace) -> str:
+    """Of the file that `load_model` reads."""
+    path = Path(arguments.weights) if arguments.weights else _shipped()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_model(arguments: argparse.Namespace) -> EfficientPose:
@@ -62,8 +69,12 @@ def default_weights(variant: str) -> Path:
 
     Raises ValueError for the other variants: none come with the package.
     """
-    path = Path(__file__).parent.parent / "models" / "synthetic_rt.h5"
+    path = _shipped()
     if variant.upper() != "RT" or not path.is_file():
         raise ValueError(f"no weights for EfficientPose {variant}: name a file with --weights FILE")
     print(_NOTICE, file=sys.stderr)
     return path
+
+
+def _shipped() -> Path:
+    return Path(__file__).parent.parent / "models" / "synthetic_rt.h5"

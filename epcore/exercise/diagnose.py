@@ -35,7 +35,7 @@ def diagnose(op: str, backward: Backward) -> Finding | None:
 
 def _check(case: Case, backward: Backward) -> Finding | None:
     op = OPS[case.op]
-    names = input_names(case.op, len(case.arrays))
+    names = op.array_names(len(case.arrays))
     y, saved = op.forward(*case.arrays, **case.attributes)
     dy = np.random.default_rng(7).standard_normal(np.shape(y))
     right = op.backward(dy, saved, **case.attributes)
@@ -150,11 +150,3 @@ def _factor(ratio: float, case: Case) -> str:
             return f", 1 / ({name}): a division by it too many, or a factor missing"
     return ""
 
-
-def input_names(op: str, count: int) -> list[str]:
-    """Names of forward's arrays."""
-    import inspect
-
-    parameters = inspect.signature(OPS[op].forward).parameters.values()
-    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return names if names else [f"xs[{i}]" for i in range(count)]

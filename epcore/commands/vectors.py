@@ -1,0 +1,81 @@
+"""`epcore vectors`: golden vectors of a network or of every operator, in one file, for those who port them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from epcore import __version__
+from epcore.commands.model import add_model_arguments, load_model, weights_sha256
+from epcore.commands.output import check_writable
+from epcore.commands.run import read_tensor
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", required=True, metavar="FILE", help="receives the vectors and their manifest: .npz or .h5")
+    add_model_arguments(parser, backend=False)
+    parser.add_argument("--operators", action="store_true", help="every operator at small shapes instead of a network")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--input", metavar="X.npy", help="preprocessed float32 (N,H,W,3)")
+    source.add_argument("--image", metavar="IMAGE", help="a picture, preprocessed as `epcore predict` does")
+    parser.add_argument("--seed", type=int, default=0, help="of the random input, if none is given, and of directions (0)")
+    parser.add_argument("--batch", type=int, default=1, help="pictures of the random input (1)")
+    parser.add_argument("--size", type=int, default=0, help="its height and width (default: the variant's resolution)")
+    parser.add_argument("--training", action="store_true", help="batch statistics instead of running ones")
+    parser.add_argument("--no-gradients", action="store_true", help="the forward pass only")
+    parser.add_argument("--full", action="store_true", help="store large maps whole instead of samples and statistics")
+    parser.add_argument("--layout", default="NHWC", choices=("NHWC", "NCHW"), help="of maps and kernels (NHWC)")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="of what is stored (float32)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from epcore.port.store import check_suffix, write_vectors
+    from epcore.port.vectors import network_vectors, operator_vectors
+
+    check_suffix(arguments.output)
+    check_writable(arguments.output)
+    if arguments.operators:
+        vectors = operator_vectors(layout=arguments.layout, dtype=arguments.dtype, seed=arguments.seed)
+        facts: dict[str, Any] = {}
+        what = f"{len(vectors.manifest['cases'])} cases of {len({case['op'] for case in vectors.manifest['cases']})} operators"
+    else:
+        model = load_model(arguments)
+        x, source = _input(arguments, model.resolution)
+        vectors = network_vectors(
+            model,
+            x,
+            gradients=not arguments.no_gradients,
+            training=arguments.training,
+            full=arguments.full,
+            layout=arguments.layout,
+            dtype=arguments.dtype,
+            seed=arguments.seed,
+        )
+        facts = {"variant": arguments.model, "weights_sha256": weights_sha256(arguments), "input": source}
+        what = f"{len(vectors.manifest['layers'])} layers of {model.name}"
+    vectors.manifest |= {"epcore": __version__, **facts}
+    write_vectors(arguments.output, vectors)
+    size = sum(array.nbytes for array in vectors.arrays.values()) / 2**20
+    print(f"{arguments.output}: {what}, {len(vectors.arrays)} arrays, {size:.1f} MiB, {arguments.layout}, {arguments.dtype}")
+    return 0
+
+
+def _input(arguments: argparse.Namespace, resolution: int) -> tuple[np.ndarray, str]:
+    """x and where it comes from."""
+    if arguments.input:
+        return read_tensor(arguments.input), "a stored tensor"
+    if arguments.batch < 1:
+        raise ValueError(f"--batch is {arguments.batch}, expected 1 or more")
+    if arguments.size < 0 or arguments.size % 16:
+        raise ValueError(f"--size is {arguments.size}, expected a multiple of 16")
+    if arguments.seed < 0:
+        raise ValueError(f"--seed is {arguments.seed}, expected 0 or more")
+    size = arguments.size or resolution
+    if arguments.image:
+        from epcore.pose.preprocess import preprocess
+
+        return preprocess(arguments.image, size)[0], "a picture"
+    x = np.random.default_rng(arguments.seed).standard_normal((arguments.batch, size, size, 3), dtype=np.float32)
+    return x, f"standard normal numbers, seed {arguments.seed}"
