@@ -21,6 +21,8 @@ COMMANDS = {
     "evaluate": "PCKh of a network, by joint group, in both conventions",
     "plot": "loss, PCKh, learning rate and sigma of a training",
     "weights": "look into, import and export weight files",
+    "vectors": "golden vectors of every layer, or of every operator, for ports",
+    "diff": "where a port diverges from epcore, and why",
     "export-onnx": "a network as an ONNX file for other runtimes",
 }
 

@@ -14,17 +14,18 @@ import numpy as np
 
 from epcore.commands.output import write_atomically
 from epcore.network import Network
-from epcore.weights_tools.name_map import keras_layers, keras_name
+from epcore.weights_tools.name_map import keras_layers, names_for
 
 
 def export_keras(model: Network, path: str | PathLike[str]) -> None:
     """Raises OSError where the file cannot be written; it appears whole or not at all."""
+    names = names_for(model)
     arrays: dict[str, dict[str, np.ndarray]] = {}
     for kind, layer in keras_layers(model.graph):
         for parameter, array in model.parameters.items():
             if parameter.partition("/")[0] != layer:
                 continue
-            name, role = keras_name(parameter)
+            name, role = names(parameter)
             if kind == "depthwise_conv2d" and role == "kernel":
                 role, array = "depthwise_kernel", array[..., None]
             arrays.setdefault(name, {})[f"{name}/{role}:0"] = array

@@ -7,7 +7,6 @@ its values. Later blocks, classifiers and preprocessing layers in the file are l
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from os import PathLike
 
 import numpy as np
@@ -16,9 +15,7 @@ from epcore.network import Network
 from epcore.weights_tools.formats import is_epcore_file, read_epcore
 from epcore.weights_tools.keras_h5 import WeightFile, read_keras_h5, resolve_by_order
 from epcore.weights_tools.manifest import Manifest, Match, digest
-from epcore.weights_tools.name_map import backbone_name, keras_layers, keras_name
-
-Names = Callable[[str], tuple[str, str]]
+from epcore.weights_tools.name_map import Names, backbone_name, keras_layers, names_for
 
 
 def load_weights(
@@ -42,7 +39,7 @@ def load_weights(
         first = manifest.missing[0]
         raise ValueError(
             f"{files[0].path} does not hold weights of {model.name}: {len(manifest.missing)} arrays are missing, the first is "
-            f"{first} ({'/'.join(keras_name(first))} in Keras files)"
+            f"{first} ({'/'.join(names_for(model)(first))} in Keras files)"
         )
     for parameter, array in taken.items():
         model.parameters[parameter] = np.ascontiguousarray(array, model.dtype)
@@ -59,7 +56,7 @@ def _match(model: Network, file: WeightFile, prefix: str, two_files: bool, manif
     whole_pose = any(name.startswith("high.") for name in model.parameters)
     alone = whole_pose and (two_files or bool(file.unnamed) or any(layer == "stem_conv" for layer, _ in file.arrays))
     wanted = [name for name in model.parameters if name.startswith(prefix)] if alone else list(model.parameters)
-    names: Names = backbone_name if alone else keras_name
+    names: Names = backbone_name if alone else names_for(model)
     arrays = file.arrays
     if file.unnamed:
         layers = list(keras_layers(model.graph, prefix if alone else ""))

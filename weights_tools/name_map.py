@@ -6,6 +6,7 @@
     pass1.pafs/kernel                               pass1_skeleton_pafs        kernel
     upscale3/bias                                   upscaled_confs             bias
     block3b.dwconv/kernel      (a lone backbone)    block3b_dwconv             kernel
+    high.block2a.expand_conv/kernel   (RT Lite)     efficientnet-lite0/model/blocks_1/conv2d/Conv2D_0   kernel
 
 The names of the second column are those of the authors' published files; lone backbones have the names that
 keras.applications and the `efficientnet` package share.
@@ -13,9 +14,14 @@ keras.applications and the `efficientnet` package share.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 from epcore.graph import Graph
+from epcore.models import EfficientPoseLite
+from epcore.network import Network
+
+Names = Callable[[str], tuple[str, str]]  # our parameter -> (layer, array) in a file
 
 _DETECTION_LAYERS = {
     "expand_conv": "conv1",
@@ -35,6 +41,40 @@ _CLASSES = {
     "conv_transpose2d": "conv2d_transpose",
     "batch_norm": "batch_normalization",
 }
+_LITE_LAYERS = {
+    "conv2d": "conv2d{}/Conv2D_0",
+    "depthwise_conv2d": "depthwise_conv2d{}/depthwise_0",
+    "batch_normalization": "tpu_batch_normalization{}/FusedBatchNormV3_0",
+}
+
+
+def names_for(model: Network) -> Names:
+    """How the authors' file of this network calls its parameters."""
+    if not isinstance(model, EfficientPoseLite):
+        return keras_name
+    layers = _lite_backbone(model.graph, f"efficientnet-lite{model.config.high.removeprefix('B')}")
+
+    def name(parameter: str) -> tuple[str, str]:
+        node, _, array = parameter.partition("/")
+        return (layers[node], array) if node in layers else keras_name(parameter)
+
+    return name
+
+
+def _lite_backbone(graph: Graph, scale: str) -> dict[str, str]:
+    """Layer -> its name in the published Lite files, whose backbones came from TensorFlow: blocks are numbered through the
+    network from 0, layers of a class within their block ("", "_1", "_2")."""
+    blocks = {"stem": "stem"}
+    counts: Counter[tuple[str, str]] = Counter()
+    layers = {}
+    for kind, node in keras_layers(graph, "high."):
+        _, *inside, _ = node.split(".")
+        block = inside[0] if inside else "stem"
+        place = blocks.setdefault(block, f"blocks_{len(blocks) - 1}")
+        number = counts[block, kind]
+        counts[block, kind] += 1
+        layers[node] = f"{scale}/model/{place}/" + _LITE_LAYERS[kind].format(f"_{number}" if number else "")
+    return layers
 
 
 def keras_name(parameter: str) -> tuple[str, str]:

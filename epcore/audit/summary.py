@@ -82,7 +82,7 @@ def _plan_bytes(model: str) -> tuple[int | None, int | None]:
     from epcore.inference import compile
 
     lite = model.endswith(" Lite")
-    network: Network = EfficientPoseLite(model.removesuffix(" Lite")) if lite else EfficientPose(model)
+    network: Network = EfficientPoseLite(model.removesuffix(" Lite"), auxiliary_heads=True) if lite else EfficientPose(model)
     plan = compile(network)
     return plan.constant_bytes, plan.working_bytes
 

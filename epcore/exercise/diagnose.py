@@ -149,4 +149,3 @@ def _factor(ratio: float, case: Case) -> str:
         if value != 1 and np.isclose(ratio, 1 / value, rtol=1e-6):
             return f", 1 / ({name}): a division by it too many, or a factor missing"
     return ""
-

@@ -57,8 +57,8 @@ class Profile(list[Timing]):
 class Plan:
     """A compiled network. Made by `epcore.compile`.
 
-    batch, resolution, input_shape: of the x it takes. threads: how many run it. arena_bytes: all the memory it works in;
-    constant_bytes of it are weights, working_bytes are maps (each place used by many of them in turn).
+    batch, resolution, input_shape, preprocessing: of the x it takes. threads: how many run it. arena_bytes: all the memory it
+    works in; constant_bytes of it are weights, working_bytes are maps (each place used by many of them in turn).
     """
 
     def __init__(self, model: Network, batch: int, resolution: tuple[int, int], threads: int) -> None:
@@ -70,6 +70,7 @@ class Plan:
         self._graph = model.graph
         self.input_shape = (batch, *resolution, model.graph.input_shape[2])
         self._pose = isinstance(model, EfficientPose)
+        self.preprocessing = getattr(model, "preprocessing", "imagenet")
         layers = fold(model.graph, model.parameters)
         shapes = model.graph.shapes(batch, self.input_shape[1:])
         self._program: Program = assemble(layers, shapes, model.graph.outputs, threads)

@@ -27,7 +27,7 @@ from epcore.network import Network
 
 @dataclass(frozen=True)
 class PoseOutputs:
-    """Maps of one batch, NHWC; None where an ablation has no such map.
+    """Maps of one batch, NHWC; None where a network (an ablation, a Lite one) has no such map.
 
     pafs (N,R/8,R/8,28): part affinity fields of 14 limbs, x and y interleaved. confs: confidence maps (N,R/8,R/8,16) of every
     detection pass, the second first; `confs2` and `confs3` name them. upscaled (N,R,R,16): the last of them at the size of the
@@ -132,7 +132,11 @@ class EfficientPose(Network):
 
     variant: a name of the paper's Table 2 or phi. The switches are the paper's ablations; RT has no low branch to drop.
     The upscaling layers are frozen: in the release they equal their bilinear start. Raises ValueError for bad arguments.
+
+    preprocessing: how pixels become x, see `epcore.pose.normalize`.
     """
+
+    preprocessing = "imagenet"
 
     def __init__(
         self,

@@ -9,7 +9,8 @@ are made of one block:
 EfficientNet-Lite scales like EfficientNet, but for two parts that stay as in B0: the stem (32 channels) and the repeats of the
 first and the last block. This reading gives the number of arrays of the published RT Lite and I Lite files to the unit.
 
-The published Lite files want x = pixel / 127.5 - 1 in place of ImageNet's mean and standard deviation.
+The published Lite files want x = pixel / 127.5 - 1 in place of ImageNet's mean and standard deviation, and lack the heads that
+only training needs: part affinity fields and the second pass' confidence maps.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _pass(builder: GraphBuilder, x: str, name: str, config: PoseConfig) -> str:
 
 
 def build_efficientpose_lite(config: PoseConfig) -> Graph:
-    """The graph of one row of `LITE_VARIANTS`."""
+    """The graph of one row of `LITE_VARIANTS`, with all heads."""
     builder = GraphBuilder((config.resolution, config.resolution, 3))
     features = add_efficientnet_lite(builder, INPUT, config.high, blocks=3, prefix="high.")
     outputs: dict[str, str] = {}
@@ -105,13 +106,19 @@ def build_efficientpose_lite(config: PoseConfig) -> Graph:
 class EfficientPoseLite(EfficientPose):
     """EfficientPose RT Lite, I Lite or II Lite; used like `EfficientPose`.
 
-    variant: "RT", "I" or "II". Raises ValueError for another one.
+    variant: "RT", "I" or "II". auxiliary_heads: also give `pafs` and `confs2`, to be trained on; the published files have none.
+    Raises ValueError for another variant.
     """
 
-    def __init__(self, variant: str = "RT", *, seed: int = 0) -> None:
+    preprocessing = "signed"
+
+    def __init__(self, variant: str = "RT", *, auxiliary_heads: bool = False, seed: int = 0) -> None:
         if variant not in LITE_VARIANTS:
             raise ValueError(f"unknown Lite variant {variant!r}: expected one of {', '.join(LITE_VARIANTS)}")
         self.config = LITE_VARIANTS[variant]
         self.resolution = self.config.resolution
-        Network.__init__(self, build_efficientpose_lite(self.config), f"EfficientPose {self.config.name}", seed=seed)
+        graph = build_efficientpose_lite(self.config)
+        if not auxiliary_heads:
+            graph = graph.pruned("confs3", "upscaled")
+        Network.__init__(self, graph, f"EfficientPose {self.config.name}", seed=seed)
         self.freeze("upscale")

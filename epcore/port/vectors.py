@@ -64,9 +64,7 @@ def network_vectors(
     double, single = _twin(model, np.float64, training), _twin(model, np.float32, training)
     rng = np.random.default_rng([seed, 1])
     shapes = model.graph.shapes(x.shape[0], x.shape[1:])
-    directions = {
-        label: rng.standard_normal(shapes[node], dtype=np.float32) for label, node in model.graph.outputs.items()
-    }
+    directions = {label: rng.standard_normal(shapes[node], dtype=np.float32) for label, node in model.graph.outputs.items()}
     exact, rounded = (_evaluate(each, x, directions if gradients else None) for each in (double, single))
 
     arrays: dict[str, np.ndarray] = {"input": _stored(x, layout, dtype)}

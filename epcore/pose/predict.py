@@ -15,7 +15,10 @@ from epcore.skeleton import KEYPOINTS
 
 
 class PoseModel(Protocol):
-    """What `predict` needs: `EfficientPose`, or anything faster that gives the same outputs."""
+    """What `predict` needs: `EfficientPose`, or anything faster that gives the same outputs.
+
+    Its attribute `preprocessing` says how `normalize` makes x of pixels; without it, as ImageNet's.
+    """
 
     @property
     def resolution(self) -> int | tuple[int, int]:
@@ -87,7 +90,7 @@ def predict(image: Picture, model: PoseModel, *, real_time: bool = False) -> Pos
         raise ValueError("the model is in training mode, where a picture changes it: call model.eval() first")
     if not isinstance(model.resolution, int):
         raise ValueError(f"the model takes input of {model.resolution} pixels, expected a square")
-    x, geometry = preprocess(image, model.resolution)
+    x, geometry = preprocess(image, model.resolution, getattr(model, "preprocessing", "imagenet"))
     x = x.astype(getattr(model, "dtype", np.float32), copy=False)
     maps = to_numpy(model(to_device_of(model, x)).final)[0]
     if maps.shape[-1] != len(KEYPOINTS):

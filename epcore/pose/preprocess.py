@@ -1,7 +1,7 @@
 """Picture -> the network's input, as the release prepares it.
 
 The picture is fitted into R x R with its aspect ratio kept (small pictures grow), centred on black, cut to whole grey levels
-and normalised per channel. Black padding is therefore not zero in the input.
+and normalised per channel. Black padding is therefore not zero in the input. The Lite networks differ in the last step alone.
 
 From n to t pixels: where t < n a Gaussian of sigma (n/t - 1)/2 against aliasing, then linear interpolation, borders mirrored
 (the defaults of scikit-image's `rescale`, which the release calls). Both steps are linear and act on rows and columns
@@ -18,6 +18,10 @@ from epcore.pose.picture import Picture, read_picture
 
 MEAN = np.array([0.485, 0.456, 0.406])  # of ImageNet, RGB, on a scale of 0 to 1
 STD = np.array([0.229, 0.224, 0.225])
+PREPROCESSING = {  # mean and std on a scale of 0 to 1; Keras calls these modes "torch" and "tf"
+    "imagenet": (MEAN, STD),  # EfficientPose
+    "signed": (np.full(3, 0.5), np.full(3, 0.5)),  # EfficientPose Lite: pixel / 127.5 - 1
+}
 
 _CHUNK = 1 << 22  # values converted to float64 at a time: bounds the memory that a large picture takes
 _ROUNDING = 1e-9  # added before truncation: an even grey of 200 stays 200 though the weights sum to 1 - 1e-16
@@ -61,13 +65,13 @@ class Geometry:
         return (points * scale + (self.left, self.top)) / self.size
 
 
-def preprocess(image: Picture, size: int) -> tuple[np.ndarray, Geometry]:
+def preprocess(image: Picture, size: int, preprocessing: str = "imagenet") -> tuple[np.ndarray, Geometry]:
     """Anything `read_picture` takes -> x (1,size,size,3) float32 and the geometry to map keypoints back.
 
-    Raises as `read_picture`, and ValueError for a size below 1.
+    preprocessing: the network's, see `normalize`. Raises as `read_picture`, and ValueError for a size below 1.
     """
     square, geometry = fit_square(read_picture(image), size)
-    return normalize(square)[None], geometry
+    return normalize(square, preprocessing)[None], geometry
 
 
 def fit_square(picture: np.ndarray, size: int) -> tuple[np.ndarray, Geometry]:
@@ -81,9 +85,15 @@ def fit_square(picture: np.ndarray, size: int) -> tuple[np.ndarray, Geometry]:
     return square, geometry
 
 
-def normalize(square: np.ndarray) -> np.ndarray:
-    """uint8 (...,3) -> float32: (x / 255 - mean) / std per channel."""
-    return ((square / 255 - MEAN) / STD).astype(np.float32)
+def normalize(square: np.ndarray, preprocessing: str = "imagenet") -> np.ndarray:
+    """uint8 (...,3) -> float32: (x / 255 - mean) / std per channel.
+
+    preprocessing: a key of `PREPROCESSING`, whose values are mean and std. Raises ValueError for another.
+    """
+    if preprocessing not in PREPROCESSING:
+        raise ValueError(f"preprocessing is {preprocessing!r}, expected one of {', '.join(PREPROCESSING)}")
+    mean, std = PREPROCESSING[preprocessing]
+    return ((square / 255 - mean) / std).astype(np.float32)
 
 
 def _resize(picture: np.ndarray, height: int, width: int, *, chunk: int = _CHUNK) -> np.ndarray:
