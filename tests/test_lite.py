@@ -15,8 +15,20 @@ from epcore.audit.count import count_forward, count_parameters
 )
 def test_counts(variant: str, parameters: int, flops: int) -> None:
     """The published RT Lite and I Lite files hold 404,608 and 591,632 numbers."""
-    graph = epcore.EfficientPoseLite(variant).graph.pruned("upscaled")
+    graph = epcore.EfficientPoseLite(variant).graph
     assert (count_parameters(graph), count_forward(graph)) == (parameters, flops)
+
+
+def test_heads(rng: np.random.Generator) -> None:
+    """The published networks have the last pass' maps alone; to train on, the other heads can be had."""
+    x = rng.normal(size=(1, 32, 32, 3)).astype(np.float32)
+    plain, full = epcore.EfficientPoseLite("RT"), epcore.EfficientPoseLite("RT", auxiliary_heads=True)
+    full.parameters |= plain.parameters
+    few, all_maps = plain(x), full(x)
+    assert few.pafs is None and few.confs2 is None
+    assert np.array_equal(few.confs3, all_maps.confs3) and np.array_equal(few.upscaled, all_maps.upscaled)
+    assert all_maps.pafs.shape == (1, 4, 4, 28) and all_maps.confs2.shape == all_maps.confs3.shape == (1, 4, 4, 16)
+    assert not np.array_equal(all_maps.confs2, all_maps.confs3)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +55,7 @@ def test_operators() -> None:
 @pytest.mark.parametrize("variant", ["RT", "I", "II"])
 def test_compiled(variant: str, rng: np.random.Generator) -> None:
     """A plan gives what the network gives, with batch norms and ReLU6 that do something."""
-    model = epcore.EfficientPoseLite(variant)
+    model = epcore.EfficientPoseLite(variant, auxiliary_heads=True)
     for name, array in model.parameters.items():
         if name.endswith(("beta", "moving_mean")):
             model.parameters[name] = rng.normal(0, 0.5, array.shape).astype(np.float32)
@@ -65,7 +77,7 @@ def test_compiled(variant: str, rng: np.random.Generator) -> None:
 
 def test_trains(rng: np.random.Generator) -> None:
     """Every trainable parameter has a gradient; upscaling is frozen."""
-    model = epcore.EfficientPoseLite("RT").train()
+    model = epcore.EfficientPoseLite("RT", auxiliary_heads=True).train()
     model.drop_connect = False  # a branch dropped for the whole batch has no gradient
     tape = epcore.Tape()
     outputs, watched = model.record(rng.normal(size=(2, 32, 32, 3)).astype(np.float32), tape)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from epcore.backend import BACKENDS
-from epcore.models import EfficientPose
+from epcore.models import EfficientPose, EfficientPoseLite
 
 if TYPE_CHECKING:
     from epcore.inference import Plan
@@ -26,7 +27,9 @@ epcore predict photo.jpg --weights EfficientPoseRT.h5"""
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, backend: bool = True) -> None:
-    parser.add_argument("--model", default="RT", metavar="VARIANT", help="RT, I, II, III or IV (default: RT)")
+    parser.add_argument(
+        "--model", default="RT", metavar="VARIANT", help="RT, I, II, III, IV, RT_Lite, I_Lite or II_Lite (default: RT)"
+    )
     parser.add_argument("--weights", metavar="FILE", help="file of the variant's weights, see `epcore weights`")
     if backend:
         parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what computes (default: auto)")
@@ -40,9 +43,18 @@ def weights_sha256(arguments: argparse.Namespace) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def build_model(name: str) -> EfficientPose:
+    """RT, I, II, III, IV, and with Lite behind a space, "_" or "-": RT_Lite, I_Lite, II_Lite; case ignored.
+
+    Raises ValueError for another name.
+    """
+    lite = re.fullmatch(r"(.*)[ _-]lite", name, re.IGNORECASE)
+    return EfficientPoseLite(lite[1].upper()) if lite else EfficientPose(name)
+
+
 def load_model(arguments: argparse.Namespace) -> EfficientPose:
     """The network with its weights, on the device of the backend. Raises ValueError or OSError naming what is wrong."""
-    model = EfficientPose(arguments.model)
+    model = build_model(arguments.model)
     weights = Path(arguments.weights) if arguments.weights else default_weights(arguments.model)
     from epcore.weights_tools.load import load_weights
 

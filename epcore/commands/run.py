@@ -16,7 +16,9 @@ from epcore.pose.predict import to_device_of, to_numpy
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--input", required=True, metavar="X.npy", help="preprocessed float32 (N,R,R,3)")
-    parser.add_argument("--output", required=True, metavar="Y.npz", help="receives the arrays pafs, confs2, confs3, upscaled")
+    parser.add_argument(
+        "--output", required=True, metavar="Y.npz", help="receives pafs, confs2, confs3, upscaled (Lite: the last two)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,14 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{arguments.input} has shape {x.shape}: the batch is empty")
     with use_backend(arguments.backend):
         outputs = run_by(arguments.backend, model, batch=len(x))(to_device_of(model, x))
+    maps = {label: getattr(outputs, label) for label in ("pafs", "confs2", "confs3", "upscaled")}
     with open_atomically(arguments.output) as file:
-        np.savez(
-            file,
-            pafs=to_numpy(outputs.pafs),
-            confs2=to_numpy(outputs.confs2),
-            confs3=to_numpy(outputs.confs3),
-            upscaled=to_numpy(outputs.upscaled),
-        )
+        np.savez(file, **{label: to_numpy(array) for label, array in maps.items() if array is not None})  # type: ignore[arg-type]
     return 0
 
 

@@ -14,6 +14,7 @@ from epcore.evaluate.multiscale import PredictMaps, average_maps, locate
 from epcore.evaluate.pckh import normalized_distances
 from epcore.models import EfficientPose
 from epcore.network import Network
+from epcore.pose.preprocess import normalize
 
 
 @dataclass(frozen=True)
@@ -68,19 +69,21 @@ def predict_record(
 
 
 def map_predictor(model: EfficientPose | Network, batch: int, resolution: int, *, backend: str = "auto") -> PredictMaps:
-    """A function from x (batch,R,R,3) to the last confidence maps: by a compiled plan on the CPU, else by the operators.
+    """A function from pictures (batch,R,R,3) uint8 to the last confidence maps, by a compiled plan on the CPU, else by the
+    operators. It normalises the pictures as the model wants them.
 
     Call it, and the function, within `use_backend(backend)`. The maps hold until the next call.
     """
+    preprocessing = getattr(model, "preprocessing", "imagenet")
     if backend in ("auto", "cpu") and not any(is_cupy(array) for array in model.parameters.values()):
         from epcore.inference import compile
 
         plan = compile(model, batch, resolution=resolution)
-        return lambda x: plan(np.ascontiguousarray(x)).final
+        return lambda pictures: plan(normalize(pictures, preprocessing)).final
 
-    def predict(x: np.ndarray) -> np.ndarray:
+    def predict(pictures: np.ndarray) -> np.ndarray:
         xp = array_module(next(iter(model.parameters.values())))
-        maps = model(xp.asarray(x)).final
+        maps = model(xp.asarray(normalize(pictures, preprocessing))).final
         return maps.get() if is_cupy(maps) else maps
 
     return predict

@@ -8,10 +8,9 @@ import numpy as np
 
 from epcore.data.augment import Change, crop_matrix, invert, transform_points, warp
 from epcore.pose.decode import decode
-from epcore.pose.preprocess import normalize
 from epcore.skeleton import FLIP_PERMUTATION
 
-PredictMaps = Callable[[np.ndarray], np.ndarray]  # x (N,R,R,3) float32, normalised -> confidence maps (N,h,w,J)
+PredictMaps = Callable[[np.ndarray], np.ndarray]  # pictures (N,R,R,3) uint8 -> confidence maps (N,h,w,J)
 
 
 def average_maps(
@@ -35,8 +34,8 @@ def average_maps(
         raise ValueError(f"scales is {tuple(scales)}, expected one or more positive factors")
     frame = crop_matrix(square, resolution)
     changes = [Change(mirrored, scale) for scale in scales for mirrored in ((False, True) if flip else (False,))]
-    x = normalize(np.stack([warp(pixels, crop_matrix(square, resolution, change), resolution) for change in changes]))
-    maps = np.asarray(predict_maps(x), np.float32)
+    crops = np.stack([warp(pixels, crop_matrix(square, resolution, change), resolution) for change in changes])
+    maps = np.asarray(predict_maps(crops), np.float32)
     if maps.ndim != 4 or len(maps) != len(changes) or maps.shape[1] != maps.shape[2]:
         raise ValueError(f"predict_maps gave shape {maps.shape}, expected ({len(changes)}, size, size, keypoints)")
 

@@ -30,27 +30,28 @@ class PoseOutputs:
     """Maps of one batch, NHWC; None where a network (an ablation, a Lite one) has no such map.
 
     pafs (N,R/8,R/8,28): part affinity fields of 14 limbs, x and y interleaved. confs: confidence maps (N,R/8,R/8,16) of every
-    detection pass, the second first; `confs2` and `confs3` name them. upscaled (N,R,R,16): the last of them at the size of the
-    picture.
+    detection pass whose number is in `passes`; `confs2` and `confs3` name them. upscaled (N,R,R,16): the last of them at the
+    size of the picture.
     """
 
     pafs: Array | None
     confs: tuple[Array, ...]
     upscaled: Array | None
+    passes: tuple[int, ...]
 
     @classmethod
     def of(cls, outputs: Mapping[str, Array]) -> PoseOutputs:
         """From the outputs of `Network.run` by label."""
-        confs = tuple(maps for label, maps in outputs.items() if label.startswith("confs"))
-        return cls(outputs.get("pafs"), confs, outputs.get("upscaled"))
+        confs = {int(label.removeprefix("confs")): maps for label, maps in outputs.items() if label.startswith("confs")}
+        return cls(outputs.get("pafs"), tuple(confs.values()), outputs.get("upscaled"), tuple(confs))
 
     @property
     def confs2(self) -> Array | None:
-        return self.confs[0] if self.confs else None
+        return self.confs[self.passes.index(2)] if 2 in self.passes else None
 
     @property
     def confs3(self) -> Array | None:
-        return self.confs[1] if len(self.confs) > 1 else None
+        return self.confs[self.passes.index(3)] if 3 in self.passes else None
 
     @property
     def final(self) -> Array:
