@@ -7,7 +7,7 @@ Layers carry the names Keras users know (`name_map`), depthwise kernels get thei
 from __future__ import annotations
 
 import io
-from os import PathLike
+from os import PathLike, fspath
 
 import h5py
 import numpy as np
@@ -18,7 +18,10 @@ from epcore.weights_tools.name_map import keras_layers, names_for
 
 
 def export_keras(model: Network, path: str | PathLike[str]) -> None:
-    """Raises OSError where the file cannot be written; it appears whole or not at all."""
+    """Raises ValueError for a suffix under which Keras would look for another layout, OSError where the file cannot be written;
+    it appears whole or not at all."""
+    if not (name := fspath(path)).endswith((".h5", ".hdf5")) or name.endswith(".weights.h5"):
+        raise ValueError(f"cannot write Keras 2 weights to {name}: Keras reads them from .h5, but not from .weights.h5")
     names = names_for(model)
     arrays: dict[str, dict[str, np.ndarray]] = {}
     for kind, layer in keras_layers(model.graph):

@@ -6,7 +6,7 @@
   split into `layer_names0`, `layer_names1`, ...
 * Keras 3 (`.weights.h5`): groups are called by class and a counter (`conv2d_12`), arrays are numbered. Keras 3 also stores
   each layer's name as an attribute; tf_keras does not, and then only the order of the counters tells which layer it is
-  (`LayerOrder`).
+  (`resolve_by_order`). A `.keras` archive holds such a file.
 
 A weight file is a stranger's: nothing in it is executed, links are not followed, and whatever it declares is compared with
 what it can hold before anything is allocated.
@@ -15,7 +15,10 @@ what it can hold before anything is allocated.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -30,6 +33,8 @@ MAXIMUM_BYTES = 2 << 30  # of all arrays; EfficientNet-B7 with its classifier ha
 MAXIMUM_NAMES = 100_000
 COMPRESSION = 100  # how much smaller than its values a compressed array may be; real weights reach 2
 
+_ZIP, _ARCHIVED = b"PK\x03\x04", "model.weights.h5"
+_PICKLE = "is a Python pickle, which could run code and is never loaded (PyTorch's files are pickles)"
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # Keras class in a group's name -> what its numbered arrays are.
 _ROLES = {
@@ -64,15 +69,40 @@ def read_keras_h5(path: str | PathLike[str]) -> WeightFile:
     """
     name = fspath(path)
     content = Path(path).read_bytes()
-    if not content.startswith(b"\x89HDF\r\n\x1a\n"):
-        pickle = ": it is a Python pickle, which could run code and is never loaded" if content[:2] in _PICKLES else ""
-        raise ValueError(f"{name} is not an HDF5 file{pickle or ': expected Keras weights (.h5)'}")
     digest = hashlib.sha256(content).hexdigest()
+    if content.startswith(_ZIP):
+        content = _from_archive(name, content)
+    if not content.startswith(b"\x89HDF\r\n\x1a\n"):
+        raise ValueError(f"{name} {_other_format(content)}: expected Keras weights in HDF5 (.h5)")
     try:
-        with h5py.File(name, "r") as file:
+        with h5py.File(io.BytesIO(content), "r") as file:
             return Reader(name, len(content)).read(file, digest)
     except (OSError, KeyError, RuntimeError, TypeError, UnicodeDecodeError, MemoryError, OverflowError) as error:
         raise ValueError(f"{name} is damaged: {error}") from None
+
+
+def _from_archive(name: str, content: bytes) -> bytes:
+    """The weights inside a `.keras` archive. Raises ValueError for another archive, a damaged one, one too large inside."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if any(entry.endswith(".pkl") for entry in archive.namelist()):
+                raise ValueError(f"{name} {_PICKLE}: expected Keras weights in HDF5 (.h5)")
+            if _ARCHIVED not in archive.namelist():
+                raise ValueError(f"{name} is an archive without {_ARCHIVED}, so not one of Keras (.keras)")
+            size = archive.getinfo(_ARCHIVED).file_size
+            if size > MAXIMUM_BYTES or size > COMPRESSION * len(content):
+                raise ValueError(f"{name} would unpack to {size} bytes, {len(content)} are there")
+            return archive.read(_ARCHIVED)
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError) as error:
+        raise ValueError(f"{name} is damaged: {error}") from None
+
+
+def _other_format(content: bytes) -> str:
+    if content[:2] in _PICKLES:
+        return _PICKLE
+    if content[4:8] == b"TFL3":
+        return "is a TensorFlow Lite model, whose weights are folded and rounded"
+    return "is not an HDF5 file"
 
 
 class Reader:
@@ -126,17 +156,20 @@ class Reader:
             found.append((group, kind, int(number)) if number.isdecimal() and kind else (group, group, 0))
         return [(group, kind) for group, kind, _ in sorted(found, key=lambda each: each[1:])]
 
-    def _group(self, parent: h5py.Group, name: str) -> h5py.Group:
-        self._require_hard_link(parent, name)
-        child = parent[name]
-        if not isinstance(child, h5py.Group):
-            raise ValueError(f"{self.path}: {child.name} is not a group")
-        return child
+    def _group(self, parent: h5py.Group, path: str) -> h5py.Group:
+        """The group at a path, every step of it checked: layers' names may hold slashes."""
+        for name in path.strip("/").split("/"):
+            self._require_hard_link(parent, name)
+            child = parent[name]
+            if not isinstance(child, h5py.Group):
+                raise ValueError(f"{self.path}: {child.name} is not a group")
+            parent = child
+        return parent
 
     def array(self, parent: h5py.Group, path: str) -> np.ndarray:
-        *groups, name = path.strip("/").split("/")
-        for group in groups:
-            parent = self._group(parent, group)
+        above, _, name = path.strip("/").rpartition("/")
+        if above:
+            parent = self._group(parent, above)
         self._require_hard_link(parent, name)
         dataset = parent[name]
         if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
@@ -180,7 +213,8 @@ def resolve_by_order(file: WeightFile, layers: Iterable[tuple[str, str]]) -> dic
     """Name the layers of a file without names: `layers` are (class, name) of the model's layers in order.
 
     The n-th layer of a class in the model is the n-th in the file; further layers of the file (later blocks, a classifier)
-    are left over. Shapes are for the caller to check. Raises ValueError where the file has too few layers.
+    keep Keras' names of class and counter. Shapes are for the caller to check. Raises ValueError where the file has too few
+    layers.
     """
     seen: Counter[str] = Counter()
     arrays: dict[tuple[str, str], np.ndarray] = {}
@@ -190,4 +224,8 @@ def resolve_by_order(file: WeightFile, layers: Iterable[tuple[str, str]]) -> dic
         if number >= len(file.unnamed.get(kind, [])):
             raise ValueError(f"{file.path} has {number} layers of class {kind}, {name} would be number {number + 1}")
         arrays |= {(name, role): array for role, array in file.unnamed[kind][number].items()}
+    for kind, unnamed in file.unnamed.items():
+        for number in range(seen[kind], len(unnamed)):
+            group = f"{kind}_{number}" if number else kind
+            arrays |= {(group, role): array for role, array in unnamed[number].items()}
     return arrays

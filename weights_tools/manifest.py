@@ -11,8 +11,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Match:
-    """One array that was imported. transformation says how it was changed on the way ("" for not at all)."""
+    """One array that was imported from a file. transformation says how it was changed on the way ("" for not at all)."""
 
+    file: str
     source: str
     target: str
     shape: tuple[int, ...]
@@ -22,12 +23,22 @@ class Match:
 
 
 @dataclass
-class Manifest:
-    """matched arrays, parameters of the model that the file lacks, arrays of the file that the model does not use."""
+class Source:
+    """One weight file, its digest over the whole file."""
 
     path: str
     layout: str
     sha256: str
+
+
+@dataclass
+class Manifest(Source):
+    """matched arrays, parameters of the model that the file lacks, arrays of the file that the model does not use.
+
+    low: the second file, where the low-resolution branch has its own.
+    """
+
+    low: Source | None = None
     matched: list[Match] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
@@ -36,8 +47,9 @@ class Manifest:
         return asdict(self)
 
     def __str__(self) -> str:
+        files = [self, self.low] if self.low else [self]
         lines = [
-            f"{self.path}: {self.layout}, sha256 {self.sha256}",
+            *(f"{file.path}: {file.layout}, sha256 {file.sha256}" for file in files),
             f"{len(self.matched)} arrays matched, {len(self.missing)} missing, {len(self.unused)} unused",
         ]
         lines += [f"  missing {name}" for name in self.missing] + [f"  unused {name}" for name in self.unused]

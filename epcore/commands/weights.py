@@ -25,11 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         action = actions.add_parser(name, help=help_text)
         action.add_argument("file", metavar="FILE")
-        action.add_argument("--model", default="RT", help="RT, I, II, III, IV, or a backbone B0 to B7 (default: RT)")
+        action.add_argument("--model", default="RT", help="RT to IV, RT_Lite to II_Lite, or B0 to B7 (default: RT)")
         action.add_argument("--low", metavar="FILE", help="a backbone's weights for the low-resolution branch")
         action.add_argument("--output", required=True, metavar="FILE", help="ending in .h5, .npz or .safetensors")
         action.add_argument("--manifest", metavar="FILE", help="write what went where as JSON; - is standard output")
-        action.add_argument("--no-strict", action="store_true", help="accept a file that lacks arrays")
+        action.add_argument(
+            "--strict", action=argparse.BooleanOptionalAction, default=True, help="refuse a file that lacks arrays (default)"
+        )
         action.add_argument("--dtype", default="float32", choices=("float16", "float32", "float64"))
         if name == "export":
             action.add_argument("--layout", default="NHWC", choices=("NHWC", "NCHW"), help="of kernels (default: NHWC)")
@@ -66,18 +68,21 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from epcore.models import EfficientNet, EfficientPose
+    from epcore.commands.model import build_model
+    from epcore.models import EfficientNet
     from epcore.network import Network
     from epcore.weights_tools.formats import export_weights
     from epcore.weights_tools.keras_export import export_keras
     from epcore.weights_tools.load import load_weights
 
+    if arguments.keras and (arguments.layout, arguments.dtype) != ("NHWC", "float32"):
+        raise ValueError(f"--keras writes NHWC and float32, not {arguments.layout} and {arguments.dtype}")
     check_writable(arguments.output)
     if arguments.manifest:
         check_writable(arguments.manifest)
     name = arguments.model.upper()
-    model: Network = EfficientNet(name) if name.startswith("B") else EfficientPose(arguments.model)
-    manifest = load_weights(model, arguments.file, low=arguments.low, strict=not arguments.no_strict)
+    model: Network = EfficientNet(name) if name.startswith("B") else build_model(name)
+    manifest = load_weights(model, arguments.file, low=arguments.low, strict=arguments.strict)
     if arguments.keras:
         export_keras(model, arguments.output)
     else:
