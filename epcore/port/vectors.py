@@ -98,13 +98,12 @@ def network_vectors(
                 arrays[f"{short}samples/{node.name}"] = _stored(y[:, rows][:, :, columns], layout, dtype)
                 arrays[f"{short}channels/{node.name}"] = channel_statistics(y).astype(dtype)
         layers.append(entry)
-    parameters = {}
+    gradient_facts = {}
     ops = {name: node.op for node in model.graph.nodes.values() for name in node.parameters if name is not None}
     for key in [key for key in exact if not key.startswith("layer")]:
         name = key.partition("/")[2]
-        parameters[name or key] = {"rounding": _distance(rounded[key], exact[key]), "largest": float(np.abs(exact[key]).max())}
-        is_kernel = name.endswith("/kernel")
-        arrays[key] = _stored(exact[key], layout, dtype, kernel_of=ops[name] if is_kernel else None)
+        gradient_facts[key] = {"rounding": _distance(rounded[key], exact[key]), "largest": float(np.abs(exact[key]).max())}
+        arrays[key] = _stored(exact[key], layout, dtype, kernel_of=ops[name] if name.endswith("/kernel") else None)
     manifest = {
         "epcore_format": FORMAT,
         "kind": "network",
@@ -116,9 +115,24 @@ def network_vectors(
         "input_shape": _axes(x.shape, layout),
         "outputs": dict(model.graph.outputs),
         "layers": layers,
-        "parameter_gradients": parameters,
+        "gradients": gradient_facts,
     }
     return Vectors(arrays, manifest)
+
+
+def exact_gradients(model: Network, vectors: Vectors) -> dict[str, np.ndarray]:
+    """The gradients of a vectors' file once more, whole, in double precision and our layout; the input's under
+    "layer_gradients/input". Raises ValueError where the file was made without gradients.
+    """
+    manifest = vectors.manifest
+    if manifest["loss"] is None:
+        raise ValueError("these vectors were made without gradients")
+    axes = (0, 2, 3, 1) if manifest["layout"] == "NCHW" else (0, 1, 2, 3)
+    x = vectors.arrays["input"].transpose(axes)
+    directions = {label: vectors.arrays[f"directions/{label}"].transpose(axes) for label in manifest["outputs"]}
+    found = _evaluate(_twin(model, np.float64, manifest["mode"] == "training"), x, directions)
+    found["layer_gradients/input"] = found.pop("input_gradient")
+    return {key: array for key, array in found.items() if "gradients/" in key}
 
 
 def operator_vectors(*, layout: str = "NHWC", dtype: str = "float32", seed: int = 0) -> Vectors:

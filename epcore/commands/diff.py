@@ -1,0 +1,236 @@
+"""`epcore diff`: a port's layers beside epcore's; names the first that diverges and what the port probably does there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from epcore.commands.model import load_model, weights_sha256
+from epcore.commands.output import STDOUT, check_writable, write_atomically
+
+if TYPE_CHECKING:
+    from epcore.port.compare import Difference
+    from epcore.port.diff import Divergence, Report
+    from epcore.port.gradients import GradientDivergence
+    from epcore.port.match import PortArrays
+    from epcore.port.store import Vectors
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("port", metavar="PORT", help="what the port gives: .npz or .h5, any of the layers, NHWC or NCHW")
+    parser.add_argument(
+        "--vectors", required=True, metavar="FILE", help="golden vectors the port was run on (`epcore vectors`)"
+    )
+    parser.add_argument("--weights", metavar="FILE", help="the weights they were made with (default: RT's own)")
+    parser.add_argument("--layout", default="auto", choices=("auto", "NHWC", "NCHW"), help="of the port's arrays (auto)")
+    parser.add_argument("--names", metavar="FILE", help='JSON {"port\'s name": "epcore\'s name"} for names that differ')
+    parser.add_argument(
+        "--tolerance", type=float, help="error allowed, relative to a layer's largest value (default: 16 x rounding)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write what was found; - is standard output")
+    parser.set_defaults(backend="reference")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0: everything agrees, 1: something diverges."""
+    from epcore.port.store import read_vectors
+    from epcore.port.vectors import FORMAT
+
+    if arguments.json:
+        check_writable(arguments.json)
+    if arguments.tolerance is not None and not 0 < arguments.tolerance < np.inf:
+        raise ValueError(f"--tolerance is {arguments.tolerance}, expected a positive number")
+    golden, port = read_vectors(arguments.vectors), read_vectors(arguments.port)
+    found = golden.manifest.get("epcore_format")
+    if found != FORMAT:
+        raise ValueError(f"{arguments.vectors} has format {found!r}, expected {FORMAT!r}: make it with `epcore vectors`")
+    lines, result = (_operators if golden.manifest["kind"] == "operators" else _network)(arguments, golden, port)
+    print("\n".join(lines), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
+    if arguments.json:
+        write_atomically(arguments.json, json.dumps(result, indent=1) + "\n")
+    return 0 if result["agrees"] else 1
+
+
+def _operators(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> tuple[list[str], dict[str, Any]]:
+    from epcore.port.operators import compare_operators
+
+    compared, wrong = compare_operators(port.arrays, golden, layout=arguments.layout, relative=arguments.tolerance)
+    lines = [f"compared {compared} arrays of operators: {compared - len(wrong)} agree"]
+    for each in wrong:
+        lines += ["", f"{each.case} ({each.what}): {each.array} is wrong"]
+        lines.append(f"     {each.shape}" if each.difference is None else f"     {_said(each.difference)}")
+        lines += [f"     cause: {title}\n     right: {hint}" for title, hint in each.causes]
+    found = [
+        {"case": each.case, "array": each.array, "causes": [title for title, _ in each.causes], **_numbers(each.difference)}
+        for each in wrong
+    ]
+    return lines, {"agrees": not wrong, "compared": compared, "wrong": found}
+
+
+def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> tuple[list[str], dict[str, Any]]:
+    from epcore.port.diff import find_divergences
+    from epcore.port.evaluate import Setting
+    from epcore.port.match import match_port
+
+    manifest = golden.manifest
+    arguments.model = manifest["variant"]
+    model = load_model(arguments)
+    if weights_sha256(arguments) != manifest["weights_sha256"]:
+        raise ValueError(f"{arguments.vectors} was made with other weights: give the same file with --weights")
+    x = golden.arrays["input"].astype(np.float64)
+    x = x.transpose(0, 2, 3, 1) if manifest["layout"] == "NCHW" else x
+    shapes = model.graph.shapes(x.shape[0], x.shape[1:])
+    matched = match_port(port.arrays, model.graph, shapes, layout=arguments.layout, names=_read_names(arguments.names))
+    parameters = {name: array.astype(np.float64) for name, array in model.parameters.items()}
+    setting = Setting(model.graph, parameters, x, manifest["mode"] == "training")
+    rounding = {layer["name"]: layer["rounding"] for layer in manifest["layers"]}
+    report = find_divergences(
+        setting,
+        matched.layers,
+        matched.wrong_shapes,
+        rounding,
+        relative=arguments.tolerance,
+        symmetric_input=getattr(model, "preprocessing", "") == "symmetric",
+        progress=_progress,
+    )
+    _progress("")
+    lines = [f"{arguments.port}: {len(report.compared)} of {len(model.graph.nodes)} layers of {model.name}, {matched.layout}"]
+    if matched.unknown:
+        lines.append(
+            f"  not compared, no such layer: {', '.join(matched.unknown[:5])}{' ...' if len(matched.unknown) > 5 else ''}"
+        )
+    ops = {name: node.op for name, node in model.graph.nodes.items()}
+    lines += _report(report, ops)
+    result: dict[str, Any] = {
+        "agrees": report.agrees,
+        "layout": matched.layout,
+        "compared": report.compared,
+        "unknown": matched.unknown,
+        "divergences": [_divergence(each, ops) for each in report.divergences],
+        "not_reached": report.not_reached,
+    }
+    if matched.layer_gradients or matched.parameter_gradients:
+        agreeing, wrong, said = _gradients(report, golden, matched, model, arguments.tolerance)
+        lines += said
+        result["agrees"] = result["agrees"] and wrong is None and bool(agreeing)
+        result["gradients"] = {
+            "agreeing": [each.name for each in agreeing],
+            "wrong": None if wrong is None else {"name": wrong.name, "blame": wrong.blame, "cause": wrong.cause},
+        }
+    return lines, result
+
+
+def _gradients(
+    report: Report, golden: Vectors, matched: PortArrays, model: Any, relative: float | None
+) -> tuple[list[Difference], GradientDivergence | None, list[str]]:
+    from epcore.port.gradients import compare_gradients
+    from epcore.port.vectors import exact_gradients
+
+    if not report.agrees:
+        return [], None, ["", "gradients: not compared, they mean something only where the forward pass agrees"]
+    right = exact_gradients(model, golden)
+    port = {f"layer_gradients/{name}": array for name, array in matched.layer_gradients.items()}
+    port |= {f"parameter_gradients/{name}": array for name, array in matched.parameter_gradients.items()}
+    rounding = {f"layer_gradients/{each['name']}": each.get("gradient_rounding", 0.0) for each in golden.manifest["layers"]}
+    rounding |= {key: each["rounding"] for key, each in golden.manifest["gradients"].items()}
+    rounding["layer_gradients/input"] = rounding.pop("input_gradient")
+    if absent := [key for key in port if key not in right]:
+        raise ValueError(f"{absent[0]}: the loss does not depend on it, there is no gradient to compare with")
+    agreeing, wrong = compare_gradients(model.graph, port, right, rounding, relative)
+    lines = ["", f"gradients: {len(agreeing)} of {len(port)} compared, from the loss backwards, agree"]
+    if wrong is not None:
+        lines += ["", f"first wrong gradient: {wrong.name}", f"     {_said(wrong.difference)}", f"     look at {wrong.blame}"]
+        lines += [f"     cause: {wrong.cause}"] if wrong.cause else []
+    return agreeing, wrong, lines
+
+
+def _report(report: Report, ops: dict[str, str]) -> list[str]:
+    lines = []
+    if report.agreeing:
+        worst = max(report.agreeing, key=lambda each: each.largest / max(each.tolerance, 1e-300))
+        lines.append(
+            f"  {len(report.agreeing)} agree; nearest to the limit: {worst.name}, relative error {worst.relative:.1e} "
+            f"({worst.largest / max(worst.tolerance, 1e-300):.0%} of what is allowed)"
+        )
+    for number, each in enumerate(report.divergences, 1):
+        what = ops.get(each.layer, "what the network is given")
+        lines += ["", f"{number}. {each.layer} ({what}) diverges"]
+        if each.shape is not None:
+            lines.append(f"     its shape is {each.shape[0]}, expected {each.shape[1]}: look at padding and stride")
+        elif each.difference is not None:
+            lines.append(f"     {_said(each.difference)}")
+        if len(each.suspects) > 1:
+            suspects = ", ".join(each.suspects[:4]) + (", ..." if len(each.suspects) > 4 else "")
+            lines.append(f"     between it and what agrees lie {len(each.suspects)} layers: {suspects}")
+        for cause in each.causes:
+            word = "cause" if cause.exact else "may be"
+            left = "explains it" if cause.exact else "explains part of it"
+            lines.append(f"     {word}: {cause.title} ({left}: a relative error of {cause.left:.1e} is left)")
+            lines.append(f"     right: {cause.hint}")
+            layers = ", ".join(cause.layers[:4]) + (", ..." if len(cause.layers) > 4 else "")
+            lines.append(f"     where: {layers}" + (f" ({len(cause.layers)} layers)" if len(cause.layers) > 4 else ""))
+            if cause.exact and cause is not each.causes[-1] and not any(other.exact for other in each.causes[1:]):
+                break
+        if not each.causes and each.difference is not None:
+            lines.append("     none of the known mistakes explains it")
+    if report.not_reached:
+        lines += ["", f"{len(report.not_reached)} later layers were not judged: mend this first"]
+    elif report.divergences:
+        lines += ["", "with these mended, everything given agrees"]
+    return lines
+
+
+def _divergence(each: Divergence, ops: dict[str, str]) -> dict[str, Any]:
+    causes = [
+        {"title": c.title, "right": c.hint, "layers": list(c.layers), "left": c.left, "exact": c.exact} for c in each.causes
+    ]
+    return {
+        "layer": each.layer,
+        "operator": ops.get(each.layer),
+        "suspects": list(each.suspects),
+        "shape": each.shape and [list(shape) for shape in each.shape],
+        **_numbers(each.difference),
+        "causes": causes,
+    }
+
+
+def _said(difference: Difference) -> str:
+    place = ", ".join(map(str, difference.place))
+    return (
+        f"largest error {difference.largest:.3g} (relative {difference.relative:.1e}, allowed {difference.tolerance:.1e}) "
+        f"at ({place}); {difference.where}"
+    )
+
+
+def _numbers(difference: Difference | None) -> dict[str, Any]:
+    if difference is None:
+        return {"largest": None, "relative": None, "allowed": None, "place": None}
+    finite = bool(np.isfinite(difference.largest))
+    return {
+        "largest": difference.largest if finite else None,
+        "relative": difference.relative if finite else None,
+        "allowed": difference.tolerance,
+        "place": list(difference.place),
+    }
+
+
+def _read_names(path: str | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        names = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no JSON: {error}") from None
+    if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
+        raise ValueError(f'{path} is no JSON object of the form {{"port\'s name": "epcore\'s name"}}')
+    return names
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,96 @@
+"""A port's single operators beside the golden vectors of `epcore vectors --operators`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from epcore.ops import OPS
+from epcore.port.compare import Difference, compare, kernel_to_ours, to_nhwc, tolerance
+from epcore.port.mistakes import mistakes
+from epcore.port.store import Vectors
+
+
+@dataclass(frozen=True)
+class WrongArray:
+    """case: "depthwise_conv2d/4". array: "y", "dx", ... causes: what it may be, exact matches only."""
+
+    case: str
+    what: str
+    array: str
+    difference: Difference | None
+    shape: str
+    causes: tuple[tuple[str, str], ...]
+
+
+def compare_operators(
+    port: Mapping[str, np.ndarray], golden: Vectors, *, layout: str = "auto", relative: float | None = None
+) -> tuple[int, list[WrongArray]]:
+    """How many arrays were compared, and those that are wrong.
+
+    port: "cases/<operator>/<number>/<array>" as in the golden file, any subset of y and gradients. Raises ValueError where
+    none of them is there.
+    """
+    golden_layout = golden.manifest["layout"]
+    layout = golden_layout if layout == "auto" else layout
+    compared, wrong = 0, []
+    for entry in golden.manifest["cases"]:
+        op, prefix = entry["op"], f"cases/{entry['name']}"
+        given = {key.rpartition("/")[2]: array for key, array in golden.arrays.items() if key.startswith(f"{prefix}/")}
+        ours = {name: _ours(array, name, op, golden_layout) for name, array in given.items()}
+        for name in entry["rounding"]:
+            theirs = port.get(f"{prefix}/{name}")
+            if theirs is None:
+                continue
+            compared += 1
+            right = ours[name].astype(np.float64)
+            array = _fitted(theirs, right.shape, name, op, layout)
+            if array is None:
+                shape = f"its shape is {theirs.shape}, expected {given[name].shape} in {golden_layout}"
+                wrong.append(WrongArray(entry["name"], entry["what"], name, None, shape, ()))
+                continue
+            limit = tolerance(right, entry["rounding"][name], theirs.dtype, relative)
+            difference = compare(f"{entry['name']}/{name}", array, right, limit)
+            if not difference.agrees:
+                causes = _causes(op, entry["attributes"], ours, array, limit) if name == "y" else ()
+                wrong.append(WrongArray(entry["name"], entry["what"], name, difference, "", causes))
+    if not compared:
+        raise ValueError("the port's file has none of the arrays cases/<operator>/<number>/y or .../d<array>")
+    return compared, wrong
+
+
+def _causes(
+    op: str, attributes: dict[str, Any], ours: dict[str, np.ndarray], port: np.ndarray, limit: float
+) -> tuple[tuple[str, str], ...]:
+    names = OPS[op].array_names(len([name for name in ours if name.startswith("xs")]) or len(ours))
+    inputs = [ours[name].astype(np.float64) if name in ours else None for name in names]
+    shapes = [None if array is None else array.shape for array in inputs]
+    found = []
+    for mistake in mistakes(op, shapes, attributes):
+        y = mistake.forward(*inputs, **attributes)
+        if y.shape == port.shape and np.abs(port.astype(np.float64) - y).max() <= limit:
+            found.append((mistake.title, mistake.hint))
+    return tuple(found)
+
+
+def _is_kernel(name: str, op: str) -> bool:
+    return op != "drop_connect" and name.removeprefix("d").startswith("w")
+
+
+def _ours(array: np.ndarray, name: str, op: str, layout: str) -> np.ndarray:
+    """A golden array back in our axes."""
+    if layout == "NHWC":
+        return array
+    if _is_kernel(name, op):
+        depthwise = op == "depthwise_conv2d"
+        return array[:, 0].transpose(1, 2, 0) if depthwise else array.transpose(2, 3, 1, 0)
+    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+
+
+def _fitted(array: np.ndarray, shape: tuple[int, ...], name: str, op: str, layout: str) -> np.ndarray | None:
+    if _is_kernel(name, op):
+        return kernel_to_ours(array, shape, op, layout)
+    return to_nhwc(array, shape, layout) if len(shape) == 4 else (array if array.shape == shape else None)
