@@ -149,6 +149,61 @@ def test_endless_names(good: bytes, tmp_path: Path) -> None:
     assert "lacks 'x'" in attempt(edited(good, edit), tmp_path / "w.h5")
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "//stem_conv", "stem_conv/.", "stem_conv/../stem_conv", "a\0b"])
+def test_odd_names(name: str, good: bytes, tmp_path: Path) -> None:
+    def edit(file: h5py.File) -> None:
+        file.attrs["layer_names"] = np.array([name.encode()])
+
+    assert attempt(edited(good, edit), tmp_path / "w.h5")
+
+
+def test_group_that_holds_itself(good: bytes, tmp_path: Path) -> None:
+    def edit(file: h5py.File) -> None:
+        file["stem_conv/stem_conv/again"] = file["stem_conv/stem_conv"]
+        file["stem_conv"].attrs["weight_names"] = [f"stem_conv{'/again' * 100_000}/kernel:0"]
+
+    assert "nests more than" in attempt(edited(good, edit), tmp_path / "w.h5")
+
+
+def lying_size(archive: bytes) -> bytes:
+    """The directory at the archive's end says that its last entry unpacks to 1000 bytes."""
+    content = bytearray(archive)
+    place = content.rindex(b"PK\x01\x02") + 24
+    content[place : place + 4] = (1000).to_bytes(4, "little")
+    return bytes(content)
+
+
+class TestKerasArchive:
+    @staticmethod
+    def archive(weights: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", compression) as file:
+            file.writestr("model.weights.h5", weights)
+        return buffer.getvalue()
+
+    def test_control(self, good: bytes, tmp_path: Path) -> None:
+        for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            assert attempt(self.archive(good, compression), tmp_path / "w.keras") == ""
+
+    def test_bomb(self, good: bytes, tmp_path: Path) -> None:
+        bomb = self.archive(good + bytes(1 << 27), zipfile.ZIP_DEFLATED)
+        assert "would unpack to" in attempt(bomb, tmp_path / "w.keras")
+
+    def test_size_that_lies(self, good: bytes, tmp_path: Path) -> None:
+        content = self.archive(good + bytes(1 << 27), zipfile.ZIP_DEFLATED)
+        assert attempt(lying_size(content), tmp_path / "w.keras")
+
+    def test_damaged(self, good: bytes, tmp_path: Path) -> None:
+        content = self.archive(good, zipfile.ZIP_DEFLATED)
+        rng = np.random.default_rng(4)
+        for cut in rng.integers(0, len(content) - 1, 20):
+            assert attempt(content[:cut], tmp_path / "w.keras")
+        for place in [*rng.integers(0, 200, 100), *rng.integers(len(content) - 100, len(content), 100)]:
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << int(rng.integers(8))
+            attempt(bytes(damaged), tmp_path / "w.keras")
+
+
 class TestNpz:
     def test_bomb(self, tmp_path: Path) -> None:
         path = tmp_path / "bomb.npz"
@@ -170,6 +225,25 @@ class TestNpz:
         path = tmp_path / "objects.npz"
         np.savez(path, epcore=np.array([{"a": 1}], dtype=object))
         assert attempt(path.read_bytes(), path)
+
+    def test_compressed_and_damaged(self, tmp_path: Path) -> None:
+        path = tmp_path / "w.npz"
+        export_weights(MODEL, path)
+        with np.load(path) as file:
+            np.savez_compressed(path, **file)
+        content = path.read_bytes()
+        assert attempt(content, path) == ""
+        rng = np.random.default_rng(5)
+        for place in rng.integers(0, len(content), 200):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << int(rng.integers(8))
+            attempt(bytes(damaged), path)
+
+    def test_size_that_lies(self, tmp_path: Path) -> None:
+        path = tmp_path / "w.npz"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("stem_conv/kernel.npy", bytes(1 << 27))
+        assert attempt(lying_size(path.read_bytes()), path)
 
     @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".h5"])
     def test_own_formats_damaged(self, suffix: str, tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import pickle
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +18,7 @@ import pytest
 
 import epcore
 from epcore.cli import main
+from epcore.network import Network
 from epcore.weights_tools.formats import export_weights
 from epcore.weights_tools.keras_export import export_keras
 from epcore.weights_tools.keras_h5 import read_keras_h5
@@ -29,6 +34,13 @@ FIXTURES = [
     "EfficientNetB0_blocks123_tf211_fullmodel.h5",
     "qubvel_efficientnet-b0_blocks123_keras2.2.4_weights.h5",
 ]
+
+
+def zipped(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, "not weights")
+    return buffer.getvalue()
 
 
 class TestEveryLayout:
@@ -100,6 +112,64 @@ class TestEveryLayout:
         assert any("float16 to float32" in match.transformation for match in manifest.matched)
         assert any(unused.startswith("block5a") for unused in manifest.unused)
 
+    @pytest.mark.parametrize("name", FIXTURES)
+    def test_half_precision_in_every_layout(self, name: str, tmp_path: Path, data_path: DataPath) -> None:
+        straight, half = epcore.EfficientNet("B0"), epcore.EfficientNet("B0", seed=1)
+        path = tmp_path / name
+        path.write_bytes(data_path(f"efficientnet/{name}").read_bytes())
+        epcore.load_weights(straight, path)
+        with h5py.File(path, "r+") as file:
+            found: list[str] = []
+            file.visititems(lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None)
+            for key in found:
+                array = file[key][()]
+                del file[key]
+                file[key] = array.astype(np.float16) if array.dtype == np.float32 else array
+        manifest = epcore.load_weights(half, path)
+        assert all("float16 to float32" in match.transformation for match in manifest.matched)
+        for key, array in straight.parameters.items():
+            assert half.parameters[key].dtype == np.float32
+            assert np.array_equal(half.parameters[key], array.astype(np.float16).astype(np.float32)), key
+
+    def test_noisy_student_with_its_top(self, tmp_path: Path) -> None:
+        """All seven blocks, the last convolution and the classifier, in the layout of the `efficientnet` package."""
+        whole = epcore.EfficientNet("B0", blocks=7, seed=3)
+        path = tmp_path / "efficientnet-b0_noisy-student.h5"
+        export_keras(whole, path)
+        top = {
+            "top_conv/kernel:0": (1, 1, 320, 1280),
+            "top_bn/gamma:0": (1280,),
+            "probs/kernel:0": (1280, 10),
+            "probs/bias:0": (10,),
+        }
+        with h5py.File(path, "r+") as file:
+            for name, shape in top.items():
+                file.create_dataset(f"{name.partition('/')[0]}/{name}", data=np.ones(shape, np.float32))
+            layers = list(dict.fromkeys(name.partition("/")[0] for name in top))
+            for layer in layers:
+                file[layer].attrs["weight_names"] = [name.encode() for name in top if name.startswith(layer)]
+            file.attrs["layer_names"] = [*file.attrs["layer_names"], *(layer.encode() for layer in layers)]
+        model, pose = epcore.EfficientNet("B0"), epcore.EfficientPose("RT", seed=5)
+        manifest = epcore.load_weights(model, path)
+        assert len(manifest.matched) == len(model.parameters) and manifest.missing == []
+        assert {"top_conv/kernel", "top_bn/gamma", "probs/kernel", "probs/bias", "block7a_project_bn/beta"} <= set(
+            manifest.unused
+        )
+        assert len(manifest.unused) == len(whole.parameters) - len(model.parameters) + 4
+        epcore.load_weights(pose, path)
+        for key, array in model.parameters.items():
+            assert np.array_equal(array, whole.parameters[key])
+            assert np.array_equal(array, pose.parameters[f"high.{key}"])
+
+    def test_what_no_name_tells_apart_is_left_over_by_class_and_number(self, data_path: DataPath) -> None:
+        """A tf_keras file of three blocks into a network of two."""
+        model = epcore.EfficientNet("B0", blocks=2)
+        manifest = epcore.load_weights(model, data_path(f"efficientnet/{FIXTURES[1]}"))
+        assert len(manifest.matched) == len(model.parameters) and manifest.missing == []
+        whole = len(epcore.EfficientNet("B0", blocks=3).parameters)
+        assert len(manifest.unused) == whole - len(model.parameters) + 3
+        assert {"normalization/mean", "depthwise_conv2d_3/kernel"} <= set(manifest.unused)
+
 
 class TestPoseNetworks:
     @pytest.mark.parametrize("variant", ["RT", "I"])
@@ -121,6 +191,11 @@ class TestPoseNetworks:
         before = {name: array.copy() for name, array in model.parameters.items()}
         manifest = epcore.load_weights(model, tmp_path / "high.h5", low=tmp_path / "low.h5")
         assert manifest.missing == []
+        assert manifest.unused and all(re.match(r"block3.* in .*low\.h5", name) for name in manifest.unused)
+        assert (manifest.path, manifest.low.path) == (str(tmp_path / "high.h5"), str(tmp_path / "low.h5"))
+        files = {match.target.partition(".")[0]: match.file for match in manifest.matched}
+        assert files == {"high": manifest.path, "low": manifest.low.path}
+        assert manifest.to_json()["low"]["sha256"] == hashlib.sha256((tmp_path / "low.h5").read_bytes()).hexdigest()
         for name, array in model.parameters.items():
             branch, _, rest = name.partition(".")
             expected = {"high": high.parameters, "low": low.parameters}.get(branch, {}).get(rest, before[name])
@@ -133,6 +208,32 @@ class TestPoseNetworks:
         epcore.load_weights(model, path)
         epcore.load_weights(backbone, path)
         assert all(np.array_equal(model.parameters[f"high.{name}"], array) for name, array in backbone.parameters.items())
+
+    @pytest.mark.parametrize("suffix", [".h5", ".npz"])
+    def test_our_own_files_of_backbones(self, suffix: str, tmp_path: Path) -> None:
+        high, low = epcore.EfficientNet("B2", blocks=4, seed=5), epcore.EfficientNet("B0", seed=6)
+        export_weights(high, tmp_path / f"high{suffix}")
+        export_weights(low, tmp_path / f"low{suffix}")
+        model = epcore.EfficientPose("I", seed=7)
+        manifest = epcore.load_weights(model, tmp_path / f"high{suffix}", low=tmp_path / f"low{suffix}")
+        assert any(name.startswith("block4a") for name in manifest.unused)
+        for name, array in model.parameters.items():
+            branch, _, rest = name.partition(".")
+            if branch in ("high", "low"):
+                assert np.array_equal(array, (high if branch == "high" else low).parameters[rest]), name
+
+    @pytest.mark.parametrize("model", [epcore.EfficientPose("RT"), epcore.EfficientPoseLite("I"), epcore.EfficientNet("B0")])
+    def test_a_second_file_without_a_second_branch(self, model: Network, tmp_path: Path) -> None:
+        export_keras(epcore.EfficientNet("B0"), tmp_path / "b0.h5")
+        with pytest.raises(ValueError, match=rf"low is .*b0\.h5, but {model.name} has no low-resolution branch"):
+            epcore.load_weights(model, tmp_path / "b0.h5", low=tmp_path / "b0.h5")
+
+    def test_the_file_at_fault_is_named(self, tmp_path: Path) -> None:
+        export_keras(epcore.EfficientNet("B2"), tmp_path / "high.h5")
+        export_keras(epcore.EfficientNet("B0", blocks=1), tmp_path / "low.h5")
+        message = r"low\.h5 does not hold .* low\.block2a\.expand_conv/kernel \(there it would be block2a_expand_conv/kernel\)"
+        with pytest.raises(ValueError, match=message):
+            epcore.load_weights(epcore.EfficientPose("I"), tmp_path / "high.h5", low=tmp_path / "low.h5")
 
     def test_every_parameter_has_its_own_keras_name(self) -> None:
         for variant in ("RT", "I", "II", "III", "IV"):
@@ -200,6 +301,27 @@ class TestWrongFiles:
         (tmp_path / "model.h5").write_bytes(pickle.dumps({"a": 1}))
         self.refused(tmp_path / "model.h5", "pickle, which could run code")
 
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"\x1c\x00\x00\x00TFL3" + bytes(40), "is a TensorFlow Lite model"),
+            (zipped("archive/data.pkl"), "pickle, which could run code"),
+            (zipped("config.json"), r"is an archive without model\.weights\.h5"),
+            (zipped("model.weights.h5"), "is not an HDF5 file"),
+            (zipped("model.weights.h5")[:-30], "is damaged"),
+        ],
+    )
+    def test_other_formats(self, content: bytes, message: str, tmp_path: Path) -> None:
+        (tmp_path / "model.bin").write_bytes(content)
+        self.refused(tmp_path / "model.bin", message)
+
+    def test_beyond_single_precision(self, tmp_path: Path) -> None:
+        model = epcore.EfficientNet("B0").astype(np.float64)
+        model.parameters["stem_bn/gamma"][2] = 1e40
+        export_weights(model, tmp_path / "double.h5", dtype="float64")
+        with pytest.raises(ValueError, match="stem_bn/gamma holds values that float32 cannot"):
+            epcore.load_weights(epcore.EfficientNet("B0"), tmp_path / "double.h5")
+
     def test_text(self, tmp_path: Path) -> None:
         (tmp_path / "model.h5").write_text("not weights")
         self.refused(tmp_path / "model.h5", "not an HDF5 file")
@@ -256,6 +378,12 @@ class TestOwnFormats:
         epcore.load_weights(back, tmp_path / "keras.h5")
         assert all(np.array_equal(back.parameters[name], array) for name, array in model.parameters.items())
 
+    @pytest.mark.parametrize("name", ["w.weights.h5", "w.npz", "w"])
+    def test_keras_layout_goes_where_keras_looks_for_it(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=f"cannot write Keras 2 weights to .*{name}"):
+            export_keras(epcore.EfficientNet("B0"), tmp_path / name)
+        assert os.listdir(tmp_path) == []
+
     def test_unknown_format(self, tmp_path: Path) -> None:
         with h5py.File(tmp_path / "new.h5", "w") as file:
             file.attrs["epcore_format"] = "epcore weights 99"
@@ -294,6 +422,41 @@ class TestRealKeras:
         x = rng.normal(size=(1, 63, 63, 3)).astype(np.float32)
         for ours, theirs in zip(model.features(x), twin.predict(x, verbose=0), strict=True):
             assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(ours).max()
+
+    @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+    @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+    @pytest.mark.parametrize("name", ["model.keras", "model.h5", "model.weights.h5", "nameless.weights.h5"])
+    def test_we_read_what_it_writes(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Four blocks and a classifier, in every layout of Keras 3, into three blocks."""
+        pytest.importorskip("torch", reason="Keras needs a backend")
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+        keras = pytest.importorskip("keras", reason="Keras is not installed")
+
+        model, deep = epcore.EfficientNet("B0", seed=1), epcore.EfficientNet("B0", blocks=4, seed=2)
+        twin = keras_twin(keras, deep)
+        y = keras.layers.GlobalAveragePooling2D()(twin.outputs[-1])
+        whole = keras.Model(twin.inputs, keras.layers.Dense(10, name="predictions")(y))
+        export_keras(deep, tmp_path / "deep.h5")
+        whole.load_weights(tmp_path / "deep.h5", by_name=True)
+        path = tmp_path / name
+        (whole.save_weights if name.endswith("weights.h5") else whole.save)(path)
+        if name.startswith("nameless"):  # as tf_keras writes it
+            with h5py.File(path, "r+") as file:
+                for group in file["layers"].values():
+                    group["vars"].attrs.pop("name", None)
+        manifest = epcore.load_weights(model, path)
+        assert (
+            manifest.layout
+            == {
+                "model.keras": "Keras 3 weights",
+                "model.h5": "Keras full model",
+                "model.weights.h5": "Keras 3 weights",
+                "nameless.weights.h5": "Keras 3 weights without layer names",
+            }[name]
+        )
+        assert len(manifest.unused) == len(deep.parameters) - len(model.parameters) + 2
+        for key, array in model.parameters.items():
+            assert np.array_equal(array, deep.parameters[key]), key
 
 
 def keras_twin(keras: object, model: epcore.EfficientNet) -> object:
@@ -348,6 +511,52 @@ class TestCommand:
         assert main(["weights", "export", str(own), "--output", str(tmp_path / "k.h5"), "--keras"]) == 0
         assert read_keras_h5(tmp_path / "k.h5").layout == "Keras 2 weights"
         assert "wrote" in capsys.readouterr().out
+
+    def test_strict_and_its_opposite(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        export_keras(epcore.EfficientNet("B0", blocks=2), tmp_path / "short.h5")
+        arguments = ["weights", "import", str(tmp_path / "short.h5"), "--model", "B0", "--output", str(tmp_path / "own.h5")]
+        for strict in ([], ["--strict"]):
+            assert main([*arguments, *strict]) == 2
+            assert "the first is block3a.expand_conv/kernel" in capsys.readouterr().err
+            assert not (tmp_path / "own.h5").exists()
+        assert main([*arguments, "--no-strict"]) == 0
+        assert "missing block3b.project_bn/moving_variance" in capsys.readouterr().out
+
+    def test_two_backbones(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        export_keras(epcore.EfficientNet("B2", seed=1), tmp_path / "b2.h5")
+        export_keras(epcore.EfficientNet("B0", seed=2), tmp_path / "b0.h5")
+        high, low, own = (str(tmp_path / name) for name in ("b2.h5", "b0.h5", "own.npz"))
+        assert main(["weights", "import", high, "--low", low, "--model", "I", "--output", own, "--manifest", "-"]) == 0
+        manifest = json.loads(capsys.readouterr().out)
+        assert {match["file"] for match in manifest["matched"]} == {high, low}
+        assert all(match["sha256"] and match["shape"] and match["source"] for match in manifest["matched"])
+
+    @pytest.mark.parametrize("option", [["--layout", "NCHW"], ["--dtype", "float16"]])
+    def test_keras_takes_one_form(self, option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        export_weights(epcore.EfficientNet("B0"), tmp_path / "w.h5")
+        output = tmp_path / "k.h5"
+        assert (
+            main(["weights", "export", str(tmp_path / "w.h5"), "--model", "B0", "--output", str(output), "--keras", *option])
+            == 2
+        )
+        assert "--keras writes NHWC and float32" in capsys.readouterr().err
+        assert not output.exists()
+
+    def test_permuted_halves(self, tmp_path: Path) -> None:
+        model = epcore.EfficientPose("RT", seed=9)
+        export_weights(model, tmp_path / "w.h5")
+        arguments = ["--output", str(tmp_path / "n.npz"), "--layout", "NCHW", "--dtype", "float16"]
+        assert main(["weights", "export", str(tmp_path / "w.h5"), *arguments]) == 0
+        with np.load(tmp_path / "n.npz") as file:
+            for name, axes in (
+                ("high.stem_conv/kernel", (3, 2, 0, 1)),
+                ("high.block1a.se_reduce/kernel", (3, 2, 0, 1)),
+                ("upscale1/kernel", (3, 2, 0, 1)),
+            ):
+                assert np.array_equal(file[name], model.parameters[name].transpose(axes).astype(np.float16))
+            depthwise = model.parameters["pass1.block1.mbconv1.dwconv/kernel"]
+            expected = depthwise.transpose(2, 0, 1)[:, None].astype(np.float16)
+            assert np.array_equal(file["pass1.block1.mbconv1.dwconv/kernel"], expected)
 
     @pytest.mark.parametrize("arguments", [["inspect", "nothing.h5"], ["import", "nothing.h5", "--output", "x.h5"]])
     def test_errors_are_one_line(

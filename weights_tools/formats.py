@@ -21,7 +21,7 @@ import numpy as np
 from epcore.commands.output import write_atomically
 from epcore.network import Network
 from epcore.shapes import kernel_to_nchw
-from epcore.weights_tools.keras_h5 import COMPRESSION, MAXIMUM_BYTES, Reader, WeightFile
+from epcore.weights_tools.keras_h5 import COMPRESSION, MAXIMUM_BYTES, Reader, WeightFile, unpack
 
 FORMAT = "epcore weights 1"
 _SUFFIXES = (".h5", ".npz", ".safetensors")
@@ -116,7 +116,7 @@ def read_npz(name: str, content: bytes) -> tuple[dict[str, np.ndarray], dict[str
         if declared > MAXIMUM_BYTES or declared > COMPRESSION * len(content):
             raise ValueError(f"{name} would unpack to {declared} bytes, {len(content)} are there")
         for entry in archive.infolist():
-            arrays[entry.filename.removesuffix(".npy")] = _npy(name, entry.filename, archive.read(entry))
+            arrays[entry.filename.removesuffix(".npy")] = _npy(name, entry.filename, unpack(name, content, archive, entry))
     facts = json.loads(str(arrays.pop("epcore"))) if "epcore" in arrays else {}
     return arrays, facts
 

@@ -31,6 +31,7 @@ import numpy as np
 
 MAXIMUM_BYTES = 2 << 30  # of all arrays; EfficientNet-B7 with its classifier has a quarter of a GiB
 MAXIMUM_NAMES = 100_000
+MAXIMUM_DEPTH = 32  # of groups; Keras nests fewer than ten, but a group that holds itself has no end
 COMPRESSION = 100  # how much smaller than its values a compressed array may be; real weights reach 2
 
 _ZIP, _ARCHIVED = b"PK\x03\x04", "model.weights.h5"
@@ -89,12 +90,26 @@ def _from_archive(name: str, content: bytes) -> bytes:
                 raise ValueError(f"{name} {_PICKLE}: expected Keras weights in HDF5 (.h5)")
             if _ARCHIVED not in archive.namelist():
                 raise ValueError(f"{name} is an archive without {_ARCHIVED}, so not one of Keras (.keras)")
-            size = archive.getinfo(_ARCHIVED).file_size
-            if size > MAXIMUM_BYTES or size > COMPRESSION * len(content):
-                raise ValueError(f"{name} would unpack to {size} bytes, {len(content)} are there")
-            return archive.read(_ARCHIVED)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError) as error:
+            return unpack(name, content, archive, archive.getinfo(_ARCHIVED))
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError) as error:
         raise ValueError(f"{name} is damaged: {error}") from None
+    except ValueError as error:
+        raise ValueError(str(error) if name in str(error) else f"{name} is damaged: {error}") from None
+
+
+def unpack(name: str, content: bytes, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """An entry of the archive that is the file `name` of this content, and not more of it than the archive declares.
+
+    Raises ValueError where that is too much or does not unpack, and what zipfile raises for damaged archives.
+    """
+    size = entry.file_size
+    if size > MAXIMUM_BYTES or size > COMPRESSION * len(content):
+        raise ValueError(f"{name} would unpack to {size} bytes, {len(content)} are there")
+    with archive.open(entry) as file:
+        try:
+            return file.read(size)  # read() without a size would unpack everything before it looks at the declared one
+        except zlib.error as error:
+            raise ValueError(f"{name} is damaged: {error}") from None
 
 
 def _other_format(content: bytes) -> str:
@@ -158,7 +173,10 @@ class Reader:
 
     def _group(self, parent: h5py.Group, path: str) -> h5py.Group:
         """The group at a path, every step of it checked: layers' names may hold slashes."""
-        for name in path.strip("/").split("/"):
+        names = path.strip("/").split("/", MAXIMUM_DEPTH)
+        if len(names) > MAXIMUM_DEPTH:
+            raise ValueError(f"{self.path}: {path[:40]}... nests more than {MAXIMUM_DEPTH} groups")
+        for name in names:
             self._require_hard_link(parent, name)
             child = parent[name]
             if not isinstance(child, h5py.Group):
