@@ -180,7 +180,7 @@ def _report(report: Report, ops: dict[str, str]) -> list[str]:
             lines.append("     none of the known mistakes explains it")
     if report.not_reached:
         lines += ["", f"{len(report.not_reached)} later layers were not judged: mend this first"]
-    elif report.divergences:
+    elif report.divergences and all(each.causes and each.causes[0].exact for each in report.divergences):
         lines += ["", "with these mended, everything given agrees"]
     return lines
 

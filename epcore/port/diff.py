@@ -212,18 +212,15 @@ class _Search:
             return hypothesis, hypothesis.layers
         order = list(self.setting.graph.nodes)
         later = [name for name in order[order.index(hypothesis.layers[0]) :] if name not in hypothesis.layers]
-        same = [
-            each
-            for each in operator_hypotheses(self.setting, later, self.shapes, alone=False)
-            if each.title == hypothesis.title
-        ]
-        if not same:
-            return hypothesis, hypothesis.layers
-        everywhere = hypothesis.setting.computing({n: same[0].setting.otherwise[n] for n in same[0].layers})
-        extended = Hypothesis(hypothesis.title, hypothesis.hint, hypothesis.layers + same[0].layers, everywhere)
-        if self._right_until(extended.setting, rest) > self._right_until(hypothesis.setting, rest):
-            return extended, extended.layers
-        return hypothesis, hypothesis.layers
+        best, reach = hypothesis, self._right_until(hypothesis.setting, rest)
+        for same in operator_hypotheses(self.setting, later, self.shapes, alone=False):
+            if same.title != hypothesis.title:
+                continue
+            setting = hypothesis.setting.computing({name: same.setting.otherwise[name] for name in same.layers})
+            further = self._right_until(setting, rest)
+            if further > reach:
+                best, reach = Hypothesis(same.title, hypothesis.hint, hypothesis.layers + same.layers, setting), further
+        return best, best.layers
 
     def _right_until(self, setting: Setting, rest: list[str]) -> int:
         values = setting.evaluate(rest)

@@ -61,7 +61,8 @@ class Setting:
         last = {name: node.name for node in nodes for name in node.inputs}
         keep = set(wanted) | set(known or ())
         for node in nodes:
-            values[node.name] = self.layer(node, [values[name] for name in node.inputs])
+            with np.errstate(all="ignore"):  # a mistake may well overflow
+                values[node.name] = self.layer(node, [values[name] for name in node.inputs])
             for name in dict.fromkeys(node.inputs):
                 if last[name] == node.name and name not in keep:
                     del values[name]

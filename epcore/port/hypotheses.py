@@ -37,7 +37,7 @@ class Hypothesis:
 
 
 def operator_hypotheses(setting: Setting, names: list[str], shapes: dict[str, Shape], *, alone: bool) -> Iterator[Hypothesis]:
-    """Every known mistake in all of the named layers at once; with `alone` also in each by itself."""
+    """Every known mistake in all of the named layers at once, in those of one operator, and with `alone` in each by itself."""
     found: dict[str, dict[str, Forward]] = {}
     hints: dict[str, str] = {}
     for name in names:
@@ -48,12 +48,13 @@ def operator_hypotheses(setting: Setting, names: list[str], shapes: dict[str, Sh
             found.setdefault(mistake.title, {})[name] = mistake.forward
             hints.setdefault(mistake.title, mistake.hint)
     for title, forwards in found.items():
-        yield Hypothesis(title, hints[title], tuple(forwards), setting.computing(forwards))
-    if alone:
-        for title, forwards in found.items():
-            for name, forward in forwards.items():
-                if len(forwards) > 1:
-                    yield Hypothesis(title, hints[title], (name,), setting.computing({name: forward}))
+        groups = [tuple(forwards)]
+        for op in dict.fromkeys(setting.graph.nodes[name].op for name in forwards):
+            groups.append(tuple(name for name in forwards if setting.graph.nodes[name].op == op))
+        if alone:
+            groups += [(name,) for name in forwards]
+        for group in dict.fromkeys(groups):
+            yield Hypothesis(title, hints[title], group, setting.computing({name: forwards[name] for name in group}))
 
 
 def wiring_hypotheses(setting: Setting, nodes: list[Node], shapes: dict[str, Shape], *, taps: bool) -> Iterator[Hypothesis]:

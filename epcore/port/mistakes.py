@@ -314,7 +314,7 @@ def _concat(shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[
     orders = list(permutations(right)) if factorial(count) <= ORDERS_OF_CONCAT else [right[::-1]]
     for order in orders:
         if order != right:
-            said = ", ".join(str(i + 1) for i in order)
+            said = "reversed" if order == right[::-1] else ", ".join(str(i + 1) for i in order)
             yield Mistake(
                 f"concat order: inputs {said}",
                 "see the layer's inputs for the right order",
