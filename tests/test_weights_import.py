@@ -195,6 +195,7 @@ class TestPoseNetworks:
         assert (manifest.path, manifest.low.path) == (str(tmp_path / "high.h5"), str(tmp_path / "low.h5"))
         files = {match.target.partition(".")[0]: match.file for match in manifest.matched}
         assert files == {"high": manifest.path, "low": manifest.low.path}
+        assert manifest.kept == [name for name in model.parameters if name.startswith(("pass", "upscale"))]
         assert manifest.to_json()["low"]["sha256"] == hashlib.sha256((tmp_path / "low.h5").read_bytes()).hexdigest()
         for name, array in model.parameters.items():
             branch, _, rest = name.partition(".")
@@ -530,6 +531,8 @@ class TestCommand:
         manifest = json.loads(capsys.readouterr().out)
         assert {match["file"] for match in manifest["matched"]} == {high, low}
         assert all(match["sha256"] and match["shape"] and match["source"] for match in manifest["matched"])
+        assert main(["weights", "import", high, "--low", low, "--model", "I", "--output", own]) == 0
+        assert f"{len(manifest['kept'])} arrays of EfficientPose I are not of a backbone" in capsys.readouterr().out
 
     @pytest.mark.parametrize("option", [["--layout", "NCHW"], ["--dtype", "float16"]])
     def test_keras_takes_one_form(self, option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from os import PathLike, fspath
 
 import numpy as np
 
+from epcore.models import EfficientPoseLite
 from epcore.network import Network
 from epcore.weights_tools.formats import is_epcore_file, read_epcore
 from epcore.weights_tools.keras_h5 import WeightFile, read_keras_h5, resolve_by_order
@@ -42,10 +43,13 @@ def load_weights(
         taken, missing = taken | more, missing + also_missing
     if not taken or (strict and missing):
         at_fault, first, name = missing[0]
+        lite = any(layer.startswith("efficientnet-lite") for layer, _ in file.arrays)
+        hint = ". It holds a Lite network" if lite and not isinstance(model, EfficientPoseLite) else ""
         raise ValueError(
             f"{at_fault} does not hold weights of {model.name}: {len(missing)} arrays are missing, the first is {first} "
-            f"(there it would be {name})"
+            f"(there it would be {name}){hint}"
         )
+    manifest.kept = [name for name in model.parameters if name not in taken and name not in manifest.missing]
     for parameter, array in taken.items():
         model.parameters[parameter] = np.ascontiguousarray(array, model.dtype)
     return manifest

@@ -35,13 +35,15 @@ class Source:
 class Manifest(Source):
     """matched arrays, parameters of the model that the file lacks, arrays of the file that the model does not use.
 
-    low: the second file, where the low-resolution branch has its own.
+    low: the second file, where the low-resolution branch has its own. kept: parameters that were not looked for, as the files
+    hold backbones alone.
     """
 
     low: Source | None = None
     matched: list[Match] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -58,8 +58,7 @@ def load_model(arguments: argparse.Namespace) -> EfficientPose:
     weights = Path(arguments.weights) if arguments.weights else default_weights(arguments.model)
     from epcore.weights_tools.load import load_weights
 
-    filled = {match.target for match in load_weights(model, weights).matched}
-    if untrained := [name for name in model.parameters if name not in filled]:
+    if untrained := load_weights(model, weights).kept:
         raise ValueError(
             f"{weights} holds weights of a backbone only: {len(untrained)} arrays of {model.name} would stay untrained, "
             f"the first is {untrained[0]}"

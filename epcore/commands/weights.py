@@ -61,9 +61,12 @@ def _inspect(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{file.path}\nlayout  {file.layout}\nsha256  {file.sha256}")
     print(f"arrays  {len(arrays)}, {sum(array.size for array in arrays.values()):,} values\n")
+    width = max(map(len, arrays), default=0) + 2
     for name, array in arrays.items():
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-        print(f"{name:<72}{'x'.join(map(str, array.shape)) or 'scalar':>16}  {array.dtype!s:<8} {low:>11.4g} to {high:.4g}")
+        print(
+            f"{name:<{width}}{'x'.join(map(str, array.shape)) or 'scalar':>12}  {array.dtype!s:<8} {low:>11.4g} to {high:.4g}"
+        )
     return 0
 
 
@@ -91,5 +94,9 @@ def _convert(arguments: argparse.Namespace) -> int:
         write_atomically(arguments.manifest, json.dumps(manifest.to_json(), indent=1) + "\n")
     if arguments.manifest != "-":
         print(manifest)
+        if manifest.kept:
+            print(
+                f"{len(manifest.kept)} arrays of {model.name} are not of a backbone and keep their start values: to be trained"
+            )
         print(f"wrote {arguments.output}")
     return 0
