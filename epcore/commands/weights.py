@@ -50,7 +50,11 @@ def _inspect(arguments: argparse.Namespace) -> int:
     file = read_weights(arguments.file)
     arrays = {"/".join(key): array for key, array in file.arrays.items()}
     for kind, layers in file.unnamed.items():
-        arrays |= {f"{kind} {i}/{role}": array for i, layer in enumerate(layers) for role, array in layer.items()}
+        arrays |= {
+            f"{kind}_{i}/{role}" if i else f"{kind}/{role}": array
+            for i, layer in enumerate(layers)
+            for role, array in layer.items()
+        }
     if arguments.json:
         rows = [
             {"name": name, "shape": array.shape, "dtype": str(array.dtype), "sha256": digest(array)}
