@@ -174,10 +174,11 @@ def _report(report: Report, ops: dict[str, str]) -> list[str]:
             lines.append(f"     right: {cause.hint}")
             layers = ", ".join(cause.layers[:4]) + (", ..." if len(cause.layers) > 4 else "")
             lines.append(f"     where: {layers}" + (f" ({len(cause.layers)} layers)" if len(cause.layers) > 4 else ""))
-            if cause.exact and cause is not each.causes[-1] and not any(other.exact for other in each.causes[1:]):
-                break
-        if not each.causes and each.difference is not None:
-            lines.append("     none of the known mistakes explains it")
+        if not any(cause.exact for cause in each.causes) and each.difference is not None:
+            lines.append("     no known mistake alone explains it all")
+            if len(each.suspects) > 4:
+                steps = [each.suspects[len(each.suspects) * part // 4] for part in (1, 2, 3)]
+                lines.append(f"     give layers in between to narrow it down, such as {', '.join(steps)}")
     if report.not_reached:
         lines += ["", f"{len(report.not_reached)} later layers were not judged: mend this first"]
     elif report.divergences and all(each.causes and each.causes[0].exact for each in report.divergences):

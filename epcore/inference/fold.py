@@ -10,6 +10,7 @@ b * s + beta - mean * s. It is done in double and rounded once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,15 @@ def fold(graph: Graph, parameters: dict[str, Array]) -> list[Layer]:
     return _Folder(graph, parameters).layers()
 
 
+def fold_batch_norm(
+    op: str, w: np.ndarray, bias: np.ndarray, batch_norm: Sequence[np.ndarray], epsilon: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and bias of a convolution with the batch norm after it. batch_norm: gamma, beta, mean, variance."""
+    gamma, beta, mean, variance = batch_norm
+    scale = gamma / np.sqrt(variance + epsilon)
+    return w * (scale[:, None] if op == "conv_transpose2d" else scale), bias * scale + beta - mean * scale
+
+
 class _Folder:
     def __init__(self, graph: Graph, parameters: dict[str, Array]) -> None:
         self.graph, self.parameters = graph, parameters
@@ -101,10 +111,7 @@ class _Folder:
         bias = np.zeros(channels) if b is None else b
         nodes = [node]
         if following := self._next(nodes, "batch_norm"):
-            gamma, beta, mean, variance = self._arrays(following.parameters)
-            scale = gamma / np.sqrt(variance + following.attributes["epsilon"])
-            w = w * (scale[:, None] if node.op == "conv_transpose2d" else scale)
-            bias = bias * scale + beta - mean * scale
+            w, bias = fold_batch_norm(node.op, w, bias, self._arrays(following.parameters), following.attributes["epsilon"])
         layer = Layer(node.op, inputs, node.name, weights=w, bias=bias, stride=node.attributes["stride"])
         if following := self._next(nodes, *ACTIVATIONS):
             layer.activation = following.op

@@ -190,7 +190,8 @@ class _Search:
         tried.sort(key=lambda each: (not each[0].exact, each[0].exact and each[0].title in about_values, each[0].left))
         if not tried:
             tried = [(cause, None) for cause in self._precision_causes(name, values)]
-        causes = tuple(cause for cause, _ in tried[:4])
+        certain = [each for each in tried if each[0].exact]
+        causes = tuple(cause for cause, _ in (certain or tried)[:3])
         chosen = tried[0][1] if tried and tried[0][0].exact else None
         if chosen is not None and chosen.title in about_values:
             # In the file only, or in the network? In the network if more of what follows is then right.

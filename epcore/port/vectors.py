@@ -80,6 +80,7 @@ def network_vectors(
             "stage": node.stage,
             "inputs": node.inputs,
             "shape": _axes(shape, layout),
+            "parameters": list(node.parameters),
             "attributes": dict(node.attributes),
         }
         whole = (len(rows), len(columns)) == shape[1:3]
