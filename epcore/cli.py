@@ -23,6 +23,7 @@ COMMANDS = {
     "weights": "look into, import and export weight files",
     "vectors": "golden vectors of every layer, or of every operator, for ports",
     "diff": "where a port diverges from epcore, and why",
+    "readiness": "what float16 and int8 would do to a network",
     "export-onnx": "a network as an ONNX file for other runtimes",
 }
 

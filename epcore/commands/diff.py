@@ -95,7 +95,7 @@ def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> t
         matched.wrong_shapes,
         rounding,
         relative=arguments.tolerance,
-        symmetric_input=getattr(model, "preprocessing", "") == "symmetric",
+        preprocessing=model.preprocessing,
         progress=_progress,
     )
     _progress("")

@@ -11,6 +11,7 @@ from epcore import __version__
 from epcore.commands.model import add_model_arguments, load_model, weights_sha256
 from epcore.commands.output import check_writable
 from epcore.commands.run import read_tensor
+from epcore.models import EfficientPose
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         what = f"{len(vectors.manifest['cases'])} cases of {len({case['op'] for case in vectors.manifest['cases']})} operators"
     else:
         model = load_model(arguments)
-        x, source = _input(arguments, model.resolution)
+        x, source = _input(arguments, model)
         vectors = network_vectors(
             model,
             x,
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _input(arguments: argparse.Namespace, resolution: int) -> tuple[np.ndarray, str]:
+def _input(arguments: argparse.Namespace, model: EfficientPose) -> tuple[np.ndarray, str]:
     """x and where it comes from."""
     if arguments.input:
         return read_tensor(arguments.input), "a stored tensor"
@@ -72,10 +73,10 @@ def _input(arguments: argparse.Namespace, resolution: int) -> tuple[np.ndarray, 
         raise ValueError(f"--size is {arguments.size}, expected a multiple of 16")
     if arguments.seed < 0:
         raise ValueError(f"--seed is {arguments.seed}, expected 0 or more")
-    size = arguments.size or resolution
+    size = arguments.size or model.resolution
     if arguments.image:
         from epcore.pose.preprocess import preprocess
 
-        return preprocess(arguments.image, size)[0], "a picture"
+        return preprocess(arguments.image, size, model.preprocessing)[0], "a picture"
     x = np.random.default_rng(arguments.seed).standard_normal((arguments.batch, size, size, 3), dtype=np.float32)
     return x, f"standard normal numbers, seed {arguments.seed}"

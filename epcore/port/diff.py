@@ -83,15 +83,16 @@ def find_divergences(
     rounding: dict[str, float],
     *,
     relative: float | None = None,
-    symmetric_input: bool = False,
+    preprocessing: str = "imagenet",
     progress: Progress = lambda text: None,
 ) -> Report:
     """port: layer -> its values, NHWC, of the right shape; "input" may be among them. wrong_shapes: layer -> (the port's,
     the right one). rounding: layer -> what float32 rounding does to it. relative: tolerance of one's own.
+    preprocessing: how x was made of pixels.
     """
     given = [name for name in (INPUT, *setting.graph.nodes) if name in port or name in wrong_shapes]
     report = Report(given)
-    search = _Search(setting, port, rounding, relative, symmetric_input, progress)
+    search = _Search(setting, port, rounding, relative, preprocessing, progress)
     if INPUT in port:
         search.check_input(report)
     layers = [name for name in given if name != INPUT]
@@ -127,11 +128,11 @@ class _Search:
         port: Arrays,
         rounding: dict[str, float],
         relative: float | None,
-        symmetric_input: bool,
+        preprocessing: str,
         progress: Progress,
     ) -> None:
         self.setting, self.port, self.rounding, self.relative = setting, port, rounding, relative
-        self.symmetric_input, self.progress = symmetric_input, progress
+        self.preprocessing, self.progress = preprocessing, progress
         self.shapes = setting.graph.shapes(setting.x.shape[0], setting.x.shape[1:])
         self.right: Arrays = {}
 
@@ -153,7 +154,7 @@ class _Search:
             report.agreeing.append(difference)
             return
         hint = "the input is prepared otherwise than x"
-        changes = input_changes(x, symmetric=self.symmetric_input)
+        changes = input_changes(x, self.preprocessing)
         tried = [self._cause(INPUT, f"preprocessing: {title}", hint, (INPUT,), changed) for title, changed in changes]
         causes = sorted((cause for cause in tried if cause.exact), key=lambda cause: cause.left)
         report.divergences.append(Divergence(INPUT, (INPUT,), difference, None, tuple(causes)))
@@ -257,7 +258,7 @@ class _Search:
 
     def _input_causes(self, name: str, values: Arrays) -> Iterator[tuple[Cause, Hypothesis]]:
         hint = "the input was prepared otherwise than x"
-        for title, changed in input_changes(self.setting.x, symmetric=self.symmetric_input):
+        for title, changed in input_changes(self.setting.x, self.preprocessing):
             setting = replace(self.setting, x=changed)
             cause = self._cause(name, f"preprocessing: {title}", hint, (INPUT,), setting.evaluate([name], values)[name])
             yield cause, Hypothesis(cause.title, hint, (INPUT,), setting)

@@ -16,7 +16,7 @@ from epcore.graph import INPUT, Node
 from epcore.ops import OPS
 from epcore.port.evaluate import Arrays, Forward, Setting
 from epcore.port.mistakes import mistakes
-from epcore.pose.preprocess import MEAN, STD
+from epcore.pose.preprocess import PREPROCESSING
 from epcore.shapes import Shape
 from epcore.skeleton import FLIP_PERMUTATION, KEYPOINTS, MPII_IDS
 
@@ -105,21 +105,31 @@ def _nearby(setting: Setting, name: str, reader: str) -> list[str]:
     return sorted((each for each in found - {name, INPUT} if order[each] < order[reader]), key=lambda each: order[each])
 
 
-def input_changes(x: np.ndarray, *, symmetric: bool = False) -> Iterator[tuple[str, np.ndarray]]:
-    """(what was done instead, the x it gives). symmetric: x is pixel / 127.5 - 1, as the Lite networks take it."""
-    unit = (x + 1) / 2 if symmetric else x * STD + MEAN  # pixels, 0 to 1
+_PREPROCESSING_WORDS = {
+    "imagenet": "mean and standard deviation of ImageNet instead of pixel / 127.5 - 1",
+    "signed": "pixel / 127.5 - 1 instead of mean and standard deviation",
+}
+
+
+def input_changes(x: np.ndarray, preprocessing: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(what was done instead, the x it gives). preprocessing: how x was made, a key of `PREPROCESSING`."""
+    mean, std = PREPROCESSING[preprocessing]
+    unit = x * std + mean  # pixels, 0 to 1
     yield "pixels from 0 to 1, without mean and standard deviation", unit
     yield "pixels from 0 to 255", 255 * unit
-    if symmetric:
-        yield "mean and standard deviation of ImageNet instead of pixel / 127.5 - 1", (unit - MEAN) / STD
-    else:
-        yield "pixel / 127.5 - 1 instead of mean and standard deviation", 2 * unit - 1
-        yield "the mean subtracted, not divided by the standard deviation", unit - MEAN
-        yield "mean and standard deviation applied to pixels from 0 to 255", (255 * unit - MEAN) / STD
-        yield "divided by 255 twice", (unit / 255 - MEAN) / STD
-        yield "BGR instead of RGB, each channel with the other's mean", (unit[..., ::-1] - MEAN) / STD
+    for other, (other_mean, other_std) in PREPROCESSING.items():
+        if other != preprocessing:
+            yield _PREPROCESSING_WORDS[other], (unit - other_mean) / other_std
+    yield "the mean subtracted, not divided by the standard deviation", unit - mean
+    yield "mean and standard deviation applied to pixels from 0 to 255", (255 * unit - mean) / std
+    yield "divided by 255 twice", (unit / 255 - mean) / std
     yield "BGR instead of RGB", x[..., ::-1]
-    yield "BGR minus the mean on a scale of 255, as Caffe's networks", 255 * (unit - MEAN)[..., ::-1]
+    if len(set(np.ravel(mean))) > 1:
+        yield "BGR instead of RGB, each channel with the other's mean", (unit[..., ::-1] - mean) / std
+    yield (
+        "BGR minus ImageNet's mean on a scale of 255, as Caffe's networks",
+        255 * (unit - PREPROCESSING["imagenet"][0])[..., ::-1],
+    )
     yield "flipped left to right", x[:, :, ::-1]
     yield "flipped upside down", x[:, ::-1]
     if x.shape[1] == x.shape[2]:
