@@ -13,10 +13,12 @@ from cuda_on_host.devices import Device, device
 
 import epcore
 from epcore import backend
+from epcore.commands.model import run_by
 from epcore.inference.cuda_graph import CudaGraphPlan, FusedNetwork
 from epcore.kernels.cuda import bilinear
 from epcore.network import Network
 from epcore.tape import Tape
+from epcore.train.optimizers import SGD
 
 PLACES = ("shuffled", pytest.param("gpu", marks=pytest.mark.gpu))
 
@@ -129,6 +131,32 @@ def test_training_step(dtype: str, place: Device) -> None:
         np.testing.assert_allclose(place.get(got[name]), want, rtol=0, atol=allowed * largest, err_msg=name)
     for name, array in double.parameters.items():
         np.testing.assert_allclose(place.get(model.parameters[name]), array, rtol=0, atol=allowed * np.abs(array).max())
+
+
+def test_sgd_of_the_trainer(place: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The optimizer that training uses is one launch on CuPy arrays, and does what it does on NumPy arrays."""
+    rng = np.random.default_rng(0)
+    values, gradients = rng.standard_normal(10_000).astype(np.float32), rng.standard_normal((3, 10_000)).astype(np.float32)
+    expected = SGD(values.copy())
+    with monkeypatch.context() as patch:
+        patch.setattr("epcore.train.optimizers.is_cupy", lambda array: True)
+        found = SGD(place.put(values))
+    monkeypatch.setattr("epcore.train.optimizers.array_module", lambda *arrays: pytest.fail("not in one launch"))
+    for gradient in gradients:
+        found.step(place.put(gradient), 0.1)
+    monkeypatch.undo()
+    for gradient in gradients:
+        expected.step(gradient, 0.1)
+    np.testing.assert_allclose(
+        place.get(found.values), expected.values, rtol=0, atol=8 * 2.0**-23 * np.abs(expected.values).max()
+    )
+
+
+def test_commands_run_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--backend cuda`: the network is captured for the batch the command has."""
+    captured = []
+    monkeypatch.setattr("epcore.inference.cuda_graph.CudaGraphPlan", lambda *arguments: captured.append(arguments) or "plan")
+    assert run_by("cuda", "model", batch=3) == "plan" and captured == [("model", 3)]  # type: ignore[arg-type]
 
 
 def test_bilinear_upscaling_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:

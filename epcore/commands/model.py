@@ -1,7 +1,7 @@
 """`--model`, `--weights`, `--backend`: the options of every command that runs a network, and the network they describe.
 
 What a backend means for a command: `auto` and `cpu` run a compiled plan (fused Numba kernels), `reference` the operators of
-`epcore.ops` one by one on NumPy arrays, `cuda` the CUDA kernels on CuPy arrays.
+`epcore.ops` one by one on NumPy arrays, `cuda` the whole network as one CUDA graph.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from epcore.models import EfficientPose, EfficientPoseLite
 
 if TYPE_CHECKING:
     from epcore.inference import Plan
+    from epcore.inference.cuda_graph import CudaGraphPlan
 
 
 _NOTICE = """\
@@ -66,12 +67,16 @@ def load_model(arguments: argparse.Namespace) -> EfficientPose:
     return model.to("cuda") if arguments.backend == "cuda" else model
 
 
-def run_by(backend: str, model: EfficientPose, *, batch: int = 1) -> EfficientPose | Plan:
+def run_by(backend: str, model: EfficientPose, *, batch: int = 1) -> EfficientPose | Plan | CudaGraphPlan:
     """What computes a batch of this size fastest under the backend. Call it within `use_backend(backend)`."""
     if backend in ("auto", "cpu"):
         from epcore.inference import compile
 
         return compile(model, batch)
+    if backend == "cuda":
+        from epcore.inference.cuda_graph import CudaGraphPlan
+
+        return CudaGraphPlan(model, batch)
     return model
 
 

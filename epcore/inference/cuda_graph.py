@@ -104,8 +104,9 @@ class FusedNetwork:
 class CudaGraphPlan:
     """A network of one input shape, captured in a CUDA graph on a GPU.
 
-    batch, resolution (side, or (height, width); the model's own by default): of the x it takes. Raises RuntimeError without a
-    GPU, TypeError for parameters that are not float32, ValueError for a model in training mode or one plans do not know.
+    batch, resolution (side, or (height, width); the model's own by default), preprocessing: of the x it takes.
+    Raises RuntimeError without a GPU, TypeError for parameters that are not float32, ValueError for a model in training mode or
+    one plans do not know.
     """
 
     def __init__(self, model: Network, batch: int = 1, *, resolution: int | tuple[int, int] | None = None) -> None:
@@ -118,6 +119,8 @@ class CudaGraphPlan:
             raise ValueError(f"batch is {batch!r}, expected a whole number above 0")
         size = model.graph.input_shape[:2] if resolution is None else resolution
         height, width = (size, size) if isinstance(size, int) else size
+        self.resolution = height if height == width else (height, width)
+        self.preprocessing = getattr(model, "preprocessing", "imagenet")
         self._pose = isinstance(model, EfficientPose)
         self._pool = cupy.cuda.MemoryPool()
         self._stream = cupy.cuda.Stream(non_blocking=True)
@@ -140,12 +143,16 @@ class CudaGraphPlan:
         return self._pool.total_bytes()
 
     def __call__(self, x: Array) -> Any:
-        """What the model gives for x, in arrays that the next call overwrites. Ordered after and before the current stream."""
+        """What the model gives for x, in arrays that the next call overwrites. Ordered after and before the current stream.
+
+        x may be a NumPy array: it is copied to the GPU first. Raises TypeError or ValueError for any other x.
+        """
         cupy = require_cupy()
-        if not is_cupy(x):
-            raise TypeError(f"x is a {type(x).__name__}, a CUDA graph takes CuPy arrays")
+        if not (is_cupy(x) or isinstance(x, np.ndarray)):
+            raise TypeError(f"x is a {type(x).__name__}, a CUDA graph takes CuPy or NumPy arrays")
         if x.shape != self._x.shape or x.dtype != self._x.dtype:
             raise ValueError(f"x is {x.dtype} {x.shape}, this plan takes {self._x.dtype} {self._x.shape}")
+        x = cupy.asarray(x)
         stream = cupy.cuda.get_current_stream()
         self._stream.wait_event(stream.record())
         with self._stream:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import sqrt
+from typing import Any
 
-from epcore.backend import Array, array_module
+from epcore.backend import Array, array_module, is_cupy
 
 MOMENTUM = 0.9
 BETA1, BETA2 = 0.9, 0.999
@@ -56,7 +57,18 @@ class Optimizer:
 class SGD(Optimizer):
     slots = ("momentum",)
 
+    def __init__(self, values: Array) -> None:
+        super().__init__(values)
+        self._on_gpu: Any = None
+        if is_cupy(values):
+            from epcore.kernels.cuda.sgd import SgdMomentum
+
+            self._on_gpu = SgdMomentum([values], [self.state["momentum"]])
+
     def _update(self, gradient: Array, rate: float) -> None:
+        if self._on_gpu is not None:  # the same in one launch
+            self._on_gpu.step([gradient], rate=rate, momentum=MOMENTUM)
+            return
         xp = array_module(gradient)
         velocity = self.state["momentum"]
         velocity *= MOMENTUM
