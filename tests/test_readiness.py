@@ -501,6 +501,7 @@ class TestCommand:
             (["--model", "II"], "no weights for EfficientPose II"),
             (["--model", "V"], "V"),
             (["--weights", "none.h5"], "none.h5"),
+            (["picture.jpg", "--json", "./picture.jpg"], "--json ./picture.jpg would overwrite an input"),
             (["--json", "no/such/folder.json"], "there is no folder"),
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -45,9 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from epcore.port.readiness.keypoints import shift
     from epcore.port.readiness.text import half_text, int8_text, layers_text, shifts_text
 
-    if arguments.json:
-        check_writable(arguments.json)
-    _check_pictures(arguments)
+    _check(arguments)
     model = load_model(arguments)
     names, inputs, geometries = _pictures(arguments, model.resolution, model.preprocessing)
     labels = list(model.graph.outputs)
@@ -84,10 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_pictures(arguments: argparse.Namespace) -> None:
-    """Wrong pictures and numbers, before any work."""
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise before any work for wrong pictures and numbers, and for an output that could not be written."""
     from epcore.pose.picture import open_picture
 
+    if arguments.json:
+        inputs = {os.path.realpath(path) for path in (*arguments.images, arguments.weights) if path}
+        if arguments.json != STDOUT and os.path.realpath(arguments.json) in inputs:
+            raise ValueError(f"--json {arguments.json} would overwrite an input")
+        check_writable(arguments.json)
     for option, value, least in (("--pictures", arguments.pictures, 1), ("--seed", arguments.seed, 0)):
         if value is not None and arguments.images:
             raise ValueError(f"{option} is for synthetic figures, and pictures are named: leave one of both out")

@@ -19,7 +19,7 @@ TITLES = {
     INT8: "int8",
 }
 WORST = 5
-NAMED = 6  # layers a finding lists
+NAMED = 6  # layers that are listed of those with the same warning; overflows are all named
 
 
 def layers_text(report: Readiness) -> str:
@@ -59,11 +59,13 @@ def half_text(report: Readiness, findings: Sequence[Finding]) -> str:
         lines.append(_extreme("largest parameter", value, layer))
     worst = max(report.layers, key=lambda layer: layer.total[FLOAT16].relative)
     lines.append(f"  {'largest relative error':<24}{_small(worst.total[FLOAT16].relative):>10}  {worst.name}")
+    small = max(report.layers, key=lambda layer: layer.range.subnormal)
+    lines.append(f"  {'most subnormal values':<24}{small.range.subnormal:>10.2%}  {small.name}")
     overflows = [finding for finding in findings if finding.overflow]
     lines += ["", "  Overflows" if overflows else "  Nothing overflows."]
-    lines += _named(overflows, OVERFLOWS)
+    lines += _named(overflows, OVERFLOWS, len(overflows))
     if warnings := [finding for finding in findings if not finding.overflow]:
-        lines += ["", "  Depends on the implementation", *_named(warnings, WARNINGS)]
+        lines += ["", "  Depends on the implementation", *_named(warnings, WARNINGS, NAMED)]
     return "\n".join(lines)
 
 
@@ -76,15 +78,15 @@ def _extreme(title: str, value: float, layer: LayerReport) -> str:
     return f"  {title:<24}{number(value):>10}  {value / LARGEST:>7.2%} of the largest half  {layer.name}"
 
 
-def _named(findings: Sequence[Finding], kinds: Mapping[str, str]) -> list[str]:
+def _named(findings: Sequence[Finding], kinds: Mapping[str, str], most: int) -> list[str]:
     lines = []
     for kind, title in kinds.items():
         named = [finding for finding in findings if finding.kind == kind]
         if named:
             named.sort(key=lambda finding: -finding.value)
             lines.append(f"    {title}: {len(named)}")
-            lines += [f"      {number(each.value):>10}  {each.layer}" for each in named[:NAMED]]
-            lines += [f"      {'':>10}  and {len(named) - NAMED} more"] if len(named) > NAMED else []
+            lines += [f"      {number(each.value):>10}  {each.layer}" for each in named[:most]]
+            lines += [f"      {'':>10}  and {len(named) - most} more"] if len(named) > most else []
     return lines
 
 
