@@ -76,6 +76,7 @@ def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> t
     from epcore.port.diff import find_divergences
     from epcore.port.evaluate import Setting
     from epcore.port.match import match_port
+    from epcore.shapes import nchw_to_nhwc
 
     manifest = golden.manifest
     arguments.model = manifest["variant"]
@@ -83,7 +84,7 @@ def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> t
     if weights_sha256(arguments) != manifest["weights_sha256"]:
         raise ValueError(f"{arguments.vectors} was made with other weights: give the same file with --weights")
     x = golden.arrays["input"].astype(np.float64)
-    x = x.transpose(0, 2, 3, 1) if manifest["layout"] == "NCHW" else x
+    x = nchw_to_nhwc(x) if manifest["layout"] == "NCHW" else x
     shapes = model.graph.shapes(x.shape[0], x.shape[1:])
     matched = match_port(port.arrays, model.graph, shapes, layout=arguments.layout, names=_read_names(arguments.names))
     parameters = {name: array.astype(np.float64) for name, array in model.parameters.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from epcore.shapes import Shape, kernel_from_nchw
+from epcore.shapes import Shape, kernel_from_nchw, nchw_to_nhwc
 
 FACTOR = 16  # how many times its own rounding a right port may differ by: sums in another order, fused multiply-adds
 _EPSILON = {np.dtype(np.float16): 2.0**-10, np.dtype(np.float32): 2.0**-23, np.dtype(np.float64): 2.0**-23}
@@ -119,7 +119,7 @@ def to_nhwc(array: np.ndarray, shape: Shape, layout: str) -> np.ndarray | None:
     if len(shape) == 4 and array.ndim == 3 and shape[0] == 1:
         array = array[None]
     if layout == "NCHW" and array.ndim == 4 and len(shape) == 4:
-        array = array.transpose(0, 2, 3, 1)
+        array = nchw_to_nhwc(array)
     return array if array.shape == shape else None
 
 

@@ -12,6 +12,8 @@ from epcore.ops import OPS
 from epcore.port.compare import Difference, compare, kernel_to_ours, to_nhwc, tolerance
 from epcore.port.mistakes import mistakes
 from epcore.port.store import Vectors
+from epcore.port.vectors import is_kernel
+from epcore.shapes import kernel_from_nchw, nchw_to_nhwc
 
 
 @dataclass(frozen=True)
@@ -76,21 +78,16 @@ def _causes(
     return tuple(found)
 
 
-def _is_kernel(name: str, op: str) -> bool:
-    return op != "drop_connect" and name.removeprefix("d").startswith("w")
-
-
 def _ours(array: np.ndarray, name: str, op: str, layout: str) -> np.ndarray:
     """A golden array back in our axes."""
     if layout == "NHWC":
         return array
-    if _is_kernel(name, op):
-        depthwise = op == "depthwise_conv2d"
-        return array[:, 0].transpose(1, 2, 0) if depthwise else array.transpose(2, 3, 1, 0)
-    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+    if is_kernel(name):
+        return kernel_from_nchw(array, depthwise=op == "depthwise_conv2d")
+    return nchw_to_nhwc(array) if array.ndim == 4 else array
 
 
 def _fitted(array: np.ndarray, shape: tuple[int, ...], name: str, op: str, layout: str) -> np.ndarray | None:
-    if _is_kernel(name, op):
+    if is_kernel(name):
         return kernel_to_ours(array, shape, op, layout)
     return to_nhwc(array, shape, layout) if len(shape) == 4 else (array if array.shape == shape else None)

@@ -163,8 +163,7 @@ def operator_vectors(*, layout: str = "NHWC", dtype: str = "float32", seed: int 
             rounding[f"d{names[position]}"] = _distance(gradients_single[position], gradients[position])
         prefix = f"cases/{case.op}/{number}"
         for name, array in values.items():
-            is_kernel = case.op != "drop_connect" and name.removeprefix("d").startswith("w")
-            arrays[f"{prefix}/{name}"] = _stored(array, layout, dtype, kernel_of=case.op if is_kernel else None)
+            arrays[f"{prefix}/{name}"] = _stored(array, layout, dtype, kernel_of=case.op if is_kernel(name) else None)
         shapes = {name: list(arrays[f"{prefix}/{name}"].shape) for name in values}
         entries.append(
             {
@@ -178,6 +177,11 @@ def operator_vectors(*, layout: str = "NHWC", dtype: str = "float32", seed: int 
         )
     manifest = {"epcore_format": FORMAT, "kind": "operators", "layout": layout, "dtype": dtype, "seed": seed, "cases": entries}
     return Vectors(arrays, manifest)
+
+
+def is_kernel(name: str) -> bool:
+    """Whether an array of an operator's case, or its gradient, is a kernel: w, w_reduce, dw, ..."""
+    return name.removeprefix("d").startswith("w")
 
 
 def channel_statistics(y: np.ndarray) -> np.ndarray:
