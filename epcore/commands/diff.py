@@ -100,7 +100,8 @@ def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> t
         progress=_progress,
     )
     _progress("")
-    lines = [f"{arguments.port}: {len(report.compared)} of {len(model.graph.nodes)} layers of {model.name}, {matched.layout}"]
+    layers = len([name for name in report.compared if name in model.graph.nodes])
+    lines = [f"{arguments.port}: {layers} of {len(model.graph.nodes)} layers of {model.name}, {matched.layout}"]
     if matched.unknown:
         lines.append(
             f"  not compared, no such layer: {', '.join(matched.unknown[:5])}{' ...' if len(matched.unknown) > 5 else ''}"

@@ -24,7 +24,7 @@ WARNINGS = {  # only in some implementations
     "partial sum": "partial sums may overflow in a float16 accumulator (sum of the magnitudes)",
     "stagnation": f"means lose more than {STAGNATION:.0%} to one float16 accumulator (relative to the largest mean)",
     "variance": "variance + epsilon is below half's smallest normal number",
-    "exponential": f"inputs beyond +-{EXPONENT:.2f}, where e^x / (1 + e^x) is NaN in float16 and 1 / (1 + e^-x) is not",
+    "exponential": f"inputs above {EXPONENT:.2f}, where a sigmoid as e^x / (1 + e^x) is NaN in float16 and 1 / (1 + e^-x) is not",
 }
 
 
@@ -44,7 +44,7 @@ class Finding:
 def find(report: Readiness) -> list[Finding]:
     """In the order of the layers."""
     findings: list[Finding] = []
-    nodes, largest = report.network.nodes, {layer.name: layer.range.largest for layer in report.layers}
+    nodes, maximum = report.network.nodes, {layer.name: layer.range.maximum for layer in report.layers}
     for layer in report.layers:
         checks = [("value", layer.range.largest, OVERFLOW)]
         if layer.parameters:
@@ -56,7 +56,7 @@ def find(report: Readiness) -> list[Finding]:
                 checks.append(("partial sum", layer.sums.bound, OVERFLOW))
             checks.append(("stagnation", layer.sums.chain_error or 0.0, STAGNATION))
         if layer.op in ("swish", "eswish", "sigmoid"):
-            checks.append(("exponential", largest[nodes[layer.name].inputs[0]], EXPONENT))
+            checks.append(("exponential", maximum[nodes[layer.name].inputs[0]], EXPONENT))
         findings += [Finding(layer.name, kind, value) for kind, value, limit in checks if value >= limit]
         if layer.op == "batch_norm":
             findings += _batch_norm(nodes[layer.name], report)
