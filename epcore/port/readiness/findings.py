@@ -24,7 +24,7 @@ WARNINGS = {  # only in some implementations
     "partial sum": "partial sums may overflow in a float16 accumulator (sum of the magnitudes)",
     "stagnation": f"means lose more than {STAGNATION:.0%} to one float16 accumulator (relative to the largest mean)",
     "variance": "variance + epsilon is below half's smallest normal number",
-    "exponential": f"inputs above {EXPONENT:.2f}, where a sigmoid as e^x / (1 + e^x) is NaN in float16 and 1 / (1 + e^-x) is not",
+    "exponential": f"inputs above {EXPONENT:.2f}, where e^x / (1 + e^x) is NaN in float16 and 1 / (1 + e^-x) is not",
 }
 
 
