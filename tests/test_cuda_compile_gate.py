@@ -43,7 +43,8 @@ def _nvrtc() -> None:
 @pytest.fixture(scope="module")
 def compiled(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, int], Future[dict[str, Resources]]]]:
     """What the selected tests need, compiled two at a time while they wait."""
-    items = [item for item in request.session.items if "compiled" in getattr(item, "fixturenames", ())]
+    here = [item for item in request.session.items if item.path == request.path]
+    items = [item for item in here if "compiled" in getattr(item, "fixturenames", ())]
     wanted = [item.callspec.params for item in items]  # type: ignore[attr-defined]
     with ThreadPoolExecutor(2) as pool:
         yield {
