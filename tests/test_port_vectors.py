@@ -237,3 +237,26 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("epcore: error: ") and words in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["double.npy", "wrong.npy"]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_damaged_files(suffix: str, tmp_path: Path) -> None:
+    """Flipped bits and cut ends: the arrays as they were read, or one clear error; never a crash."""
+    path = tmp_path / f"v{suffix}"
+    write_vectors(path, operator_vectors())
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for trial in range(150):
+        damaged = bytearray(content)
+        if trial < 30:
+            damaged = damaged[: int(rng.integers(len(content)))]
+        else:
+            damaged[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            read_vectors(path)
+        except ValueError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused >= 30
