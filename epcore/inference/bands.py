@@ -1,7 +1,7 @@
-"""Which expansions are computed inside the depthwise layer that reads them, a band of rows at a time.
+"""Which expansions are computed inside the depthwise layer that reads them, a band of rows and a group of channels at a time.
 
-Worth it where the expanded map is too large for a core's cache. The price is that neighbouring bands both expand the rows
-between them, so it is left where those would be many (5x5 kernels at stride 1, unless a band is a whole picture of a batch).
+Worth it where the expanded map is too large for a core's cache. Both cuts have a price: neighbouring bands both expand the rows
+between them, and every group reads the whole input again. The cut with the least work for the busiest thread is taken.
 """
 
 from __future__ import annotations
@@ -9,23 +9,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import heapreplace
 
 from epcore.inference.fold import Layer
+from epcore.kernels.cpu.simd import LANES
 from epcore.shapes import Shape
 
 CACHE_BYTES = 1 << 20  # expanded maps larger than this do not stay in the second-level cache
-RING_BYTES = 1 << 20  # rings larger than this do not either
+RING_BYTES = 1 << 18  # rings larger than this do not either, beside weights, input and output
 EXTRA = 0.2  # share of rows expanded twice, at most
-BANDS_A_THREAD = 4  # so that threads finish together
+BANDS = (1, 2, 4, 8)  # cuts of a batch tried, for every thread
+PANEL = 3 * LANES  # columns of a full panel, see kernels/cpu/fused/pointwise.py; groups are of whole ones
+_EXPANSION = 0.6  # share of the expansion in the work of both layers
+_REREAD = 0.01  # price of a further group, in shares of the work
+_TASK = 0.001  # price of a task, likewise
 
 
 @dataclass
 class Band:
-    """expand: the layer computed inside; rows: output rows of a band; ring: expanded rows kept, a power of two."""
+    """expand: the layer computed inside; rows: output rows of a band; ring: expanded rows kept, a power of two; group: channels
+    of a group, a multiple of PANEL, or 0 where all are computed at once."""
 
     expand: Layer
     rows: int
     ring: int
+    group: int = 0
 
 
 def fuse_expansions(
@@ -55,10 +63,32 @@ def _band(expand: Layer, depthwise: Layer, shapes: Mapping[str, Shape], threads:
     if not same_end or expand.residual is not None or expand.gated is not None or depthwise.weights is None:
         return None
     N, H, W, C = shapes[expand.output]
+    if 4 * N * H * W * C <= CACHE_BYTES:
+        return None
     size, stride, rows_out = depthwise.weights.shape[0], depthwise.stride, shapes[depthwise.output][1]
     ring = 1 << (size - 1).bit_length()
-    rows = -(-rows_out // -(-BANDS_A_THREAD * threads // N))
-    extra = max(size - stride, 0) / (rows * stride) if rows < rows_out else 0
-    if 4 * N * H * W * C <= CACHE_BYTES or 4 * ring * W * C > RING_BYTES or extra > EXTRA:
-        return None
-    return Band(expand, rows, ring)
+    panels = C // PANEL if C % PANEL == 0 else 1
+    best, least = None, float("inf")
+    for bands in BANDS:
+        rows = -(-rows_out // -(-bands * threads // N))
+        extra = max(size - stride, 0) / (rows * stride) if rows < rows_out else 0.0
+        for count in range(1, panels + 1):
+            group = -(-panels // count)
+            channels = group * PANEL if panels > 1 else C
+            if extra > EXTRA or 4 * ring * W * channels > RING_BYTES:
+                continue
+            cut = [min(group, panels - start) / panels for start in range(0, panels, group)]
+            tasks = N * -(-rows_out // rows)
+            work = _busiest([share * (1 + _EXPANSION * extra) / tasks for share in cut] * tasks, threads)
+            work += _REREAD * (len(cut) - 1) + _TASK * tasks * len(cut)
+            if work < least:
+                best, least = Band(expand, rows, ring, channels if len(cut) > 1 else 0), work
+    return best
+
+
+def _busiest(tasks: Sequence[float], threads: int) -> float:
+    """Work of the busiest thread where each takes the next task when it is free, times the number of threads."""
+    loads = [0.0] * threads
+    for task in tasks:
+        heapreplace(loads, loads[0] + task)
+    return max(loads) * threads

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from epcore.graph import INPUT
-from epcore.inference.bands import fuse_expansions
+from epcore.inference.bands import PANEL, fuse_expansions
 from epcore.inference.fold import Gate, Layer
 from epcore.inference.layout import ALIGNMENT, Buffer, Place, allocate, members, place_tensors
 from epcore.kernels.cpu.fused import fields as f
@@ -253,12 +253,14 @@ class Assembler:
         else:
             assert band.expand.weights is not None and band.expand.bias is not None
             panels = pack(band.expand.weights[0, 0])
+            pixel = band.group or C
             step.numbers |= {
-                f.KIND: f.BAND, f.TASKS: N * -(-OH // band.rows), f.ROWS: band.rows, f.RING: band.ring, f.X_PIXEL: C,
+                f.KIND: f.BAND, f.TASKS: N * -(-OH // band.rows) * -(-C // pixel), f.ROWS: band.rows, f.RING: band.ring,
+                f.GROUP: band.group // PANEL, f.X_PIXEL: pixel,
                 f.HIDDEN: x.shape[3], f.EXPAND: self.constant(panels.data), f.EXPAND_BIAS: self.constant(band.expand.bias),
                 **panels.numbers(),
             }  # fmt: skip
-            self.reserve(step, f.X, self.scratch_buffer(self.threads * band.ring * W * C + _SLACK))
+            self.reserve(step, f.X, self.scratch_buffer(self.threads * band.ring * W * pixel + _SLACK))
             self.tensor(step, (f.A, f.A_IMAGE, f.A_PIXEL), x)
         self.tensor(step, (f.Y, f.Y_IMAGE, f.Y_PIXEL), out)
         if layer.output in self.summed:

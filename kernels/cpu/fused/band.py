@@ -1,9 +1,10 @@
-"""Expansion and depthwise convolution together, a band of output rows at a time, so that the wide map between them never
-exists.
+"""Expansion and depthwise convolution together, a band of output rows and a group of channels at a time, so that the wide map
+between them never exists.
 
 The map that an expansion writes is the largest of its block (six times the block's input), too large for the cache of a core
-at the first, high-resolution blocks. Here a task expands a row of pixels into a ring of RING rows, which stays in the cache,
-just before the depthwise convolution first needs it. Rows that two bands share are expanded by both.
+at the first, high-resolution blocks and in the passes of the large variants. Here a task expands a row of pixels into a ring of
+RING rows, which stays in the cache, just before the depthwise convolution first needs it. Rows that two bands share are
+expanded by both; groups of channels share nothing but the input they read.
 """
 
 from __future__ import annotations
@@ -13,28 +14,44 @@ from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.depthwise import depthwise_row
-from epcore.kernels.cpu.fused.pointwise import product
+from epcore.kernels.cpu.fused.pointwise import full_panels, product
+from epcore.kernels.cpu.simd import LANES
 
 
 @njit(error_model="numpy")
 def band(arena: np.ndarray, step: np.ndarray, task: int, thread: int) -> None:
-    """Task: ROWS rows of output pixels of one image.
+    """Task: ROWS rows of output pixels of one image, the columns of GROUP panels.
 
-    The step is a depthwise one; its input X is the rings, one a thread. The expansion reads A, of HIDDEN channels; its weights
-    are EXPAND (panels, see pointwise.py) and EXPAND_BIAS, its activation the same. RING is a power of two.
+    The step is a depthwise one; its input X is the rings, one a thread, each as wide as a group. The expansion reads A, of
+    HIDDEN channels; its weights are EXPAND (panels, see pointwise.py) and EXPAND_BIAS, its activation the same. RING is a power
+    of two.
     """
+    panels = step[f.GROUP] if step[f.GROUP] else step[f.FULL]
+    groups = (step[f.FULL] + panels - 1) // panels if step[f.GROUP] else 1
     bands = (step[f.OH] + step[f.ROWS] - 1) // step[f.ROWS]
-    n, first = task // bands, task % bands * step[f.ROWS]
-    width, channels, mask = step[f.W], step[f.C], step[f.RING] - 1
-    ring = step[f.X] + thread * step[f.RING] * width * channels
-    source = step[f.A] + n * step[f.A_IMAGE]
+    n, first = task // groups // bands, task // groups % bands * step[f.ROWS]
+    panel = task % groups * panels
+    last_panel = min(panel + panels, step[f.FULL])
+    columns = step[f.FULL_VECTORS] * LANES
+    channel, end, pixel = 0, step[f.C], step[f.X_PIXEL]
+    if step[f.GROUP]:
+        channel, end = panel * columns, last_panel * columns
+    width, mask = step[f.W], step[f.RING] - 1
+    ring = step[f.X] + thread * step[f.RING] * width * pixel
+    source, source_pixel = step[f.A] + n * step[f.A_IMAGE], step[f.A_PIXEL]
     row = max(first * step[f.STRIDE] - step[f.TOP], 0)
     for oy in range(first, min(first + step[f.ROWS], step[f.OH])):
         while row < min(oy * step[f.STRIDE] - step[f.TOP] + step[f.SIZE], step[f.H]):
-            product(
-                arena, step, width, source + row * width * step[f.A_PIXEL], step[f.A_PIXEL], step[f.HIDDEN],
-                step[f.EXPAND], step[f.EXPAND_BIAS], ring + (row & mask) * width * channels, channels,
-                -1, 0, step[f.ACTIVATION], arena[step[f.BETA]],
-            )  # fmt: skip
+            x, y = source + row * width * source_pixel, ring + (row & mask) * width * pixel - channel
+            if step[f.GROUP]:
+                full_panels(
+                    arena, step, panel, last_panel, width, x, source_pixel, step[f.HIDDEN],
+                    step[f.EXPAND], step[f.EXPAND_BIAS], y, pixel, -1, 0, step[f.ACTIVATION], arena[step[f.BETA]],
+                )  # fmt: skip
+            else:
+                product(
+                    arena, step, width, x, source_pixel, step[f.HIDDEN],
+                    step[f.EXPAND], step[f.EXPAND_BIAS], y, pixel, -1, 0, step[f.ACTIVATION], arena[step[f.BETA]],
+                )  # fmt: skip
             row += 1
-        depthwise_row(arena, step, n, oy, ring, mask)
+        depthwise_row(arena, step, n, oy, ring - channel, mask, pixel, channel, end)

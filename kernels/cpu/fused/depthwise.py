@@ -31,16 +31,14 @@ def _row(size: int, stride: int, strip: int) -> Callable[..., None]:
     PIXELS = (strip - 1) * stride + size
 
     @njit(error_model="numpy")
-    def row(arena, step, n, oy, x, mask):  # type: ignore[no-untyped-def]
-        channels, width, out_width = step[f.C], step[f.W], step[f.OW]
-        pixel, out_pixel = step[f.X_PIXEL], step[f.Y_PIXEL]
+    def row(arena, step, n, oy, x, mask, pixel, block, end):  # type: ignore[no-untyped-def]
+        channels, width, out_width, out_pixel = step[f.C], step[f.W], step[f.OW], step[f.Y_PIXEL]
         y = step[f.Y] + n * step[f.Y_IMAGE] + oy * out_width * out_pixel
         activation, beta = step[f.ACTIVATION], arena[step[f.BETA]]
         iy = oy * stride - step[f.TOP]
         first, last = max(-iy, 0), min(size, step[f.H] - iy)
-        block = 0
-        while block < channels:
-            c = min(block, channels - LANES)
+        while block < end:
+            c = min(block, end - LANES)
             bias = load(arena, step[f.BIAS] + c)
             row_sum = splat(0.0, 1)
             start = 0
@@ -75,23 +73,28 @@ _k3s2, _k5s2 = _row(3, 2, STRIP_STRIDE2), _row(5, 2, STRIP_STRIDE2)
 
 
 @njit(error_model="numpy")
-def depthwise_row(arena: np.ndarray, step: np.ndarray, n: int, oy: int, x: int, mask: int) -> None:
-    """Output row oy of image n. Input row iy begins at x + (iy & mask) rows: mask -1 where all rows are there."""
+def depthwise_row(  # type: ignore[no-untyped-def]
+    arena, step, n, oy, x, mask, pixel, first, end
+):
+    """Output row oy of image n, channels from `first` to before `end`.
+
+    Input row iy begins at x + (iy & mask) rows of pixels `pixel` apart: mask -1 where all rows are there.
+    """
     if step[f.STRIDE] == 1:
         if step[f.SIZE] == 3:
-            _k3s1(arena, step, n, oy, x, mask)
+            _k3s1(arena, step, n, oy, x, mask, pixel, first, end)
         elif step[f.CHUNK] == STRIPS[0]:
-            _k5s1(arena, step, n, oy, x, mask)
+            _k5s1(arena, step, n, oy, x, mask, pixel, first, end)
         else:
-            _k5s1_narrow(arena, step, n, oy, x, mask)
+            _k5s1_narrow(arena, step, n, oy, x, mask, pixel, first, end)
     elif step[f.SIZE] == 3:
-        _k3s2(arena, step, n, oy, x, mask)
+        _k3s2(arena, step, n, oy, x, mask, pixel, first, end)
     else:
-        _k5s2(arena, step, n, oy, x, mask)
+        _k5s2(arena, step, n, oy, x, mask, pixel, first, end)
 
 
 @njit(error_model="numpy")
 def depthwise(arena: np.ndarray, step: np.ndarray, task: int) -> None:
     """Task: one row of output pixels of one image. CHUNK is the strip to use."""
     n, oy = task // step[f.OH], task % step[f.OH]
-    depthwise_row(arena, step, n, oy, step[f.X] + n * step[f.X_IMAGE], -1)
+    depthwise_row(arena, step, n, oy, step[f.X] + n * step[f.X_IMAGE], -1, step[f.X_PIXEL], 0, step[f.C])

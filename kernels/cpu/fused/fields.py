@@ -25,7 +25,8 @@ SIZE, STRIDE, TOP, LEFT, CHUNK = range(22, 27)
 FULL, FULL_VECTORS, REST_VECTORS, REST_START, REST_STEP = range(27, 32)
 # Squeeze-and-excitation, see gate.py: sums of every row of pixels, hidden width, weights, scaled projection.
 SUMS, SUMS_IMAGE, SUMS_ROWS, HIDDEN, REDUCE, REDUCE_BIAS, EXPAND, EXPAND_BIAS, SCRATCH, PROJECT = range(32, 42)
-# An expansion and its depthwise convolution in bands of rows, see band.py: rows of a band, rows of the ring.
-ROWS, RING = range(42, 44)
+# An expansion and its depthwise convolution in bands of rows and groups of channels, see band.py: rows of a band, rows of the
+# ring, panels of a group (0: all channels at once).
+ROWS, RING, GROUP = range(42, 45)
 
-COUNT = 44
+COUNT = 45

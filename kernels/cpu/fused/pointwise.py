@@ -89,21 +89,29 @@ def _panel(  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def product(  # type: ignore[no-untyped-def]
-    arena, step, count, x, x_pixel, depth, weights, bias, y, y_pixel, a, a_pixel, activation, beta
+def full_panels(  # type: ignore[no-untyped-def]
+    arena, step, first, last, count, x, x_pixel, depth, weights, bias, y, y_pixel, a, a_pixel, activation, beta
 ):
-    """`count` pixels from x to y, all columns; `step` says how they are cut into panels."""
+    """`count` pixels from x to y, the columns of full panels from `first` to before `last`."""
     width = step[f.FULL_VECTORS] * LANES
-    for panel in range(step[f.FULL]):
+    for panel in range(first, last):
         j = panel * width
         _panel(
             arena, step[f.FULL_VECTORS], count, x, x_pixel, depth, weights + j * depth, bias + j,
             y + j, y_pixel, LANES, a + j if a >= 0 else -1, a_pixel, activation, beta,
         )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def product(  # type: ignore[no-untyped-def]
+    arena, step, count, x, x_pixel, depth, weights, bias, y, y_pixel, a, a_pixel, activation, beta
+):
+    """`count` pixels from x to y, all columns; `step` says how they are cut into panels."""
+    full_panels(arena, step, 0, step[f.FULL], count, x, x_pixel, depth, weights, bias, y, y_pixel, a, a_pixel, activation, beta)
     if step[f.REST_VECTORS]:
-        j = step[f.REST_START]
+        j, before = step[f.REST_START], step[f.FULL] * step[f.FULL_VECTORS] * LANES
         _panel(
-            arena, step[f.REST_VECTORS], count, x, x_pixel, depth, weights + step[f.FULL] * width * depth, bias + j,
+            arena, step[f.REST_VECTORS], count, x, x_pixel, depth, weights + before * depth, bias + j,
             y + j, y_pixel, step[f.REST_STEP], a + j if a >= 0 else -1, a_pixel, activation, beta,
         )  # fmt: skip
 
