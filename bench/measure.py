@@ -1,6 +1,10 @@
 """Timing side by side: contenders take turns, so that whatever else the machine does hits all of them alike.
 
 Absolute figures move with the machine; the ratio of two medians from one run is what can be trusted.
+
+Some runtimes let their threads spin after a call, for tens of milliseconds, to be ready for the next one. Whoever ran after
+them would be timed with fewer cores. So a turn is a pause, in which they go to sleep, calls that are not timed until caches,
+clocks and the contender's own threads are warm, and a few timed calls.
 """
 
 from __future__ import annotations
@@ -8,12 +12,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import numpy as np
 
 CACHE_BYTES = 64 << 20  # inputs rotate through this much memory: more than the last-level cache of common machines
+
+
+PAUSE = 0.06  # seconds: longer than any contender's threads were seen to spin
+SETTLE = 0.02
 
 
 class Clock:
@@ -52,18 +60,26 @@ def rotation(make: Callable[[int], np.ndarray], limit: int = 16) -> list[np.ndar
 
 
 def side_by_side(
-    contenders: Mapping[str, Callable[[Any], Any]], inputs: Sequence[Any], *, rounds: int = 30, warm_up: int = 3
+    contenders: Mapping[str, Callable[[Any], Any]], inputs: Sequence[Any], *, rounds: int = 30, warm_up: int = 3, block: int = 5
 ) -> dict[str, Sample]:
-    """Time every contender on the same inputs in turn, `rounds` times each, after `warm_up` untimed rounds."""
+    """Time every contender on the same inputs, `rounds` times each, in turns of `block`, after `warm_up` calls of each."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(-warm_up, rounds):
-        x = inputs[turn % len(inputs)]
+    for turn in range(warm_up):
+        for run in contenders.values():
+            run(inputs[turn % len(inputs)])
+    for first in range(0, rounds, block):
         for name, run in contenders.items():
-            started = Clock.now()
-            run(x)
-            elapsed = Clock.now() - started
-            if turn >= 0:
-                seconds[name].append(elapsed)
+            if len(contenders) > 1:
+                sleep(PAUSE)
+            settled = perf_counter() + SETTLE
+            run(inputs[first % len(inputs)])
+            while perf_counter() < settled:
+                run(inputs[first % len(inputs)])
+            for turn in range(first, min(first + block, rounds)):
+                x = inputs[(turn + 1) % len(inputs)]
+                started = Clock.now()
+                run(x)
+                seconds[name].append(Clock.now() - started)
     return {name: Sample(tuple(values)) for name, values in seconds.items()}
 
 
