@@ -66,7 +66,8 @@ def compare_and_time(case: Case, book: Book) -> None:
             assert np.abs(a - b).max() <= 2e-4 * max(1e-3, np.abs(b).max()), f"{case.label}: result {i}"
     cost = case.cost
     for direction, contenders in runs.items():
-        samples = side_by_side(contenders, range(sets), rounds=rounds(lambda: contenders["epcore"](0)), warm_up=1)  # noqa: B023
+        count = rounds(lambda: contenders["epcore"](0))  # noqa: B023
+        samples = side_by_side(contenders, range(sets), rounds=count, warm_up=1, block=15, pause=0.015, settle=0.003)
         peer = samples.get("PyTorch")
         back = direction == "backward"
         flops = 2 * (cost.backward_macs if back else cost.macs)

@@ -20,7 +20,7 @@ import numpy as np
 CACHE_BYTES = 64 << 20  # inputs rotate through this much memory: more than the last-level cache of common machines
 
 
-PAUSE = 0.06  # seconds: longer than any contender's threads were seen to spin
+PAUSE = 0.06  # seconds, longer than any contender's threads were seen to spin (ONNX Runtime's: 0.05)
 SETTLE = 0.02
 
 
@@ -60,9 +60,19 @@ def rotation(make: Callable[[int], np.ndarray], limit: int = 16) -> list[np.ndar
 
 
 def side_by_side(
-    contenders: Mapping[str, Callable[[Any], Any]], inputs: Sequence[Any], *, rounds: int = 30, warm_up: int = 3, block: int = 5
+    contenders: Mapping[str, Callable[[Any], Any]],
+    inputs: Sequence[Any],
+    *,
+    rounds: int = 30,
+    warm_up: int = 3,
+    block: int = 5,
+    pause: float = PAUSE,
+    settle: float = SETTLE,
 ) -> dict[str, Sample]:
-    """Time every contender on the same inputs, `rounds` times each, in turns of `block`, after `warm_up` calls of each."""
+    """Time every contender on the same inputs, `rounds` times each, in turns of `block`, after `warm_up` calls of each.
+
+    pause, settle: seconds of sleep and of untimed calls at the start of a turn.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(warm_up):
         for run in contenders.values():
@@ -70,8 +80,8 @@ def side_by_side(
     for first in range(0, rounds, block):
         for name, run in contenders.items():
             if len(contenders) > 1:
-                sleep(PAUSE)
-            settled = perf_counter() + SETTLE
+                sleep(pause)
+            settled = perf_counter() + settle
             run(inputs[first % len(inputs)])
             while perf_counter() < settled:
                 run(inputs[first % len(inputs)])
