@@ -14,7 +14,7 @@ from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.depthwise import depthwise_row
-from epcore.kernels.cpu.fused.pointwise import full_panels, product
+from epcore.kernels.cpu.fused.pointwise import panel_count, product
 from epcore.kernels.cpu.simd import LANES
 
 
@@ -26,15 +26,16 @@ def band(arena: np.ndarray, step: np.ndarray, task: int, thread: int) -> None:
     HIDDEN channels; its weights are EXPAND (panels, see pointwise.py) and EXPAND_BIAS, its activation the same. RING is a power
     of two.
     """
-    panels = step[f.GROUP] if step[f.GROUP] else step[f.FULL]
-    groups = (step[f.FULL] + panels - 1) // panels if step[f.GROUP] else 1
+    count = panel_count(step)
+    panels = step[f.GROUP] if step[f.GROUP] else count
+    groups = (count + panels - 1) // panels
     bands = (step[f.OH] + step[f.ROWS] - 1) // step[f.ROWS]
     n, first = task // groups // bands, task // groups % bands * step[f.ROWS]
     panel = task % groups * panels
-    last_panel = min(panel + panels, step[f.FULL])
-    columns = step[f.FULL_VECTORS] * LANES
+    last_panel = min(panel + panels, count)
     channel, end, pixel = 0, step[f.C], step[f.X_PIXEL]
-    if step[f.GROUP]:
+    if step[f.GROUP]:  # then all panels are full
+        columns = step[f.FULL_VECTORS] * LANES
         channel, end = panel * columns, last_panel * columns
     width, mask = step[f.W], step[f.RING] - 1
     ring = step[f.X] + thread * step[f.RING] * width * pixel
@@ -43,15 +44,9 @@ def band(arena: np.ndarray, step: np.ndarray, task: int, thread: int) -> None:
     for oy in range(first, min(first + step[f.ROWS], step[f.OH])):
         while row < min(oy * step[f.STRIDE] - step[f.TOP] + step[f.SIZE], step[f.H]):
             x, y = source + row * width * source_pixel, ring + (row & mask) * width * pixel - channel
-            if step[f.GROUP]:
-                full_panels(
-                    arena, step, panel, last_panel, width, x, source_pixel, step[f.HIDDEN],
-                    step[f.EXPAND], step[f.EXPAND_BIAS], y, pixel, -1, 0, step[f.ACTIVATION], arena[step[f.BETA]],
-                )  # fmt: skip
-            else:
-                product(
-                    arena, step, width, x, source_pixel, step[f.HIDDEN],
-                    step[f.EXPAND], step[f.EXPAND_BIAS], y, pixel, -1, 0, step[f.ACTIVATION], arena[step[f.BETA]],
-                )  # fmt: skip
+            product(
+                arena, step, panel, last_panel, width, x, source_pixel, step[f.HIDDEN],
+                step[f.EXPAND], step[f.EXPAND_BIAS], y, pixel, -1, 0, step[f.ACTIVATION], arena[step[f.BETA]],
+            )  # fmt: skip
             row += 1
         depthwise_row(arena, step, n, oy, ring - channel, mask, pixel, channel, end)

@@ -89,31 +89,27 @@ def _panel(  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def full_panels(  # type: ignore[no-untyped-def]
+def product(  # type: ignore[no-untyped-def]
     arena, step, first, last, count, x, x_pixel, depth, weights, bias, y, y_pixel, a, a_pixel, activation, beta
 ):
-    """`count` pixels from x to y, the columns of full panels from `first` to before `last`."""
+    """`count` pixels from x to y, the columns of panels from `first` to before `last`; the rest panel is number FULL.
+
+    `step` says how the columns are cut.
+    """
     width = step[f.FULL_VECTORS] * LANES
     for panel in range(first, last):
-        j = panel * width
+        rest = panel == step[f.FULL]
+        j = step[f.REST_START] if rest else panel * width
         _panel(
-            arena, step[f.FULL_VECTORS], count, x, x_pixel, depth, weights + j * depth, bias + j,
-            y + j, y_pixel, LANES, a + j if a >= 0 else -1, a_pixel, activation, beta,
+            arena, step[f.REST_VECTORS] if rest else step[f.FULL_VECTORS], count,
+            x, x_pixel, depth, weights + panel * width * depth, bias + j,
+            y + j, y_pixel, step[f.REST_STEP] if rest else LANES, a + j if a >= 0 else -1, a_pixel, activation, beta,
         )  # fmt: skip
 
 
 @njit(error_model="numpy")
-def product(  # type: ignore[no-untyped-def]
-    arena, step, count, x, x_pixel, depth, weights, bias, y, y_pixel, a, a_pixel, activation, beta
-):
-    """`count` pixels from x to y, all columns; `step` says how they are cut into panels."""
-    full_panels(arena, step, 0, step[f.FULL], count, x, x_pixel, depth, weights, bias, y, y_pixel, a, a_pixel, activation, beta)
-    if step[f.REST_VECTORS]:
-        j, before = step[f.REST_START], step[f.FULL] * step[f.FULL_VECTORS] * LANES
-        _panel(
-            arena, step[f.REST_VECTORS], count, x, x_pixel, depth, weights + before * depth, bias + j,
-            y + j, y_pixel, step[f.REST_STEP], a + j if a >= 0 else -1, a_pixel, activation, beta,
-        )  # fmt: skip
+def panel_count(step: np.ndarray) -> int:
+    return step[f.FULL] + (1 if step[f.REST_VECTORS] else 0)
 
 
 @njit(error_model="numpy")
@@ -124,7 +120,7 @@ def pointwise(arena: np.ndarray, step: np.ndarray, task: int) -> None:
     n, chunk = task // chunks, task % chunks
     first = chunk * step[f.CHUNK]
     product(
-        arena, step, min(step[f.CHUNK], pixels - first),
+        arena, step, 0, panel_count(step), min(step[f.CHUNK], pixels - first),
         step[f.X] + n * step[f.X_IMAGE] + first * step[f.X_PIXEL], step[f.X_PIXEL], step[f.C],
         step[f.WEIGHTS] + n * step[f.WEIGHTS_IMAGE], step[f.BIAS],
         step[f.Y] + n * step[f.Y_IMAGE] + first * step[f.Y_PIXEL], step[f.Y_PIXEL],
