@@ -36,6 +36,16 @@ def test_swish_is_accurate_everywhere() -> None:
     assert np.abs(y - exact)[~inside].max() <= 4 * np.finfo(np.float32).eps * 100
 
 
+def test_swish_of_every_magnitude() -> None:
+    """Beyond the range of exp nothing overflows into the result: x on the right, next to nothing on the left."""
+    x = np.float32(10.0) ** np.linspace(2.1, 38.5, 64 * LANES).astype(np.float32)
+    y = np.empty_like(x)
+    _swish(x, y)
+    assert np.array_equal(y, x)
+    _swish(-x, y)
+    assert (np.abs(y) <= x / np.exp(86)).all()
+
+
 def test_swish_of_special_values() -> None:
     x = np.zeros(LANES, np.float32)
     x[:5] = [np.nan, np.inf, -np.inf, 3e38, -3e38]

@@ -524,22 +524,32 @@ _EXP = (1.392617612e-3, 8.363173075e-3, 4.166655466e-2, 1.666657703e-1, 5.0e-1)
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # high has 9 bits: k * high is exact
 _ROUND = 12582912.0  # 1.5 * 2^23: adding it leaves the nearest integer in the low bits
 _LIMIT = 87.0  # exp stays a normal float32 on both sides
+_ALL = ir.Constant(ir.IntType(LANES), -1)  # a mask of all lanes
+_CURRENT_ROUNDING = 4
+
+
+def _avx512(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> ir.Value:
+    """An instruction that only AVX-512 has: its name among LLVM's."""
+    signature = ir.FunctionType(_VECTOR, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, f"llvm.x86.avx512.{name}"), arguments)
 
 
 def _exp_minus(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """exp(-x) with x clipped to +-87, so that the result is a normal float32; about 1e-7 relative error. Wrong for NaN."""
-    clipped = builder.select(builder.fcmp_ordered(">", x, _constant(_LIMIT)), _constant(_LIMIT), x)
-    clipped = builder.select(builder.fcmp_ordered("<", clipped, _constant(-_LIMIT)), _constant(-_LIMIT), clipped)
+    """exp(-x), about 1e-7 relative error; exp(-87) for all larger x. Below -88 it is infinity on AVX-512; elsewhere it is
+    exp(87) below -87, and wrong for NaN."""
+    x = builder.select(builder.fcmp_ordered(">", x, _constant(_LIMIT)), _constant(_LIMIT), x)
+    if LANES != 16:
+        x = builder.select(builder.fcmp_ordered("<", x, _constant(-_LIMIT)), _constant(-_LIMIT), x)
     # exp(-x) = 2^k * exp(r),  k = round(-x / ln 2),  r = -x - k ln 2
-    rounded = _fma(builder, clipped, _constant(-1.4426950408889634), _constant(_ROUND))
+    rounded = _fma(builder, x, _constant(-1.4426950408889634), _constant(_ROUND))
     k = builder.fsub(rounded, _constant(_ROUND))
-    r = _fma(builder, k, _constant(-_LN2_HIGH), builder.fneg(clipped))
+    r = _fma(builder, k, _constant(-_LN2_HIGH), builder.fneg(x))
     r = _fma(builder, k, _constant(-_LN2_LOW), r)
     p = _constant(_EXP[0])
-    for coefficient in _EXP[1:]:
+    for coefficient in (*_EXP[1:], 1.0, 1.0):
         p = _fma(builder, p, r, _constant(coefficient))
-    p = _fma(builder, builder.fmul(p, r), r, r)
-    p = builder.fadd(p, _constant(1.0))
+    if LANES == 16:
+        return _avx512(builder, "mask.scalef.ps.512", p, k, _constant(0.0), _ALL, ir.Constant(_INT, _CURRENT_ROUNDING))
     shifted = builder.shl(builder.bitcast(rounded, _INTEGERS), _integers(23))  # k into the exponent field
     return builder.bitcast(builder.add(builder.bitcast(p, _INTEGERS), shifted), _VECTOR)
 
@@ -549,11 +559,7 @@ def _divide(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     reciprocal instruction, good to 14 bits, and one Newton step, which doubles them."""
     if LANES != 16 or _CPU.startswith("znver5"):
         return builder.fdiv(a, b)
-    mask = ir.IntType(LANES)
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_VECTOR, [_VECTOR, _VECTOR, mask]), "llvm.x86.avx512.rcp14.ps.512"
-    )
-    y = builder.call(function, (b, _constant(0.0), ir.Constant(mask, -1)))
+    y = _avx512(builder, "rcp14.ps.512", b, _constant(0.0), _ALL)
     return builder.fmul(a, _fma(builder, y, _fma(builder, builder.fneg(b), y, _constant(1.0)), y))
 
 
