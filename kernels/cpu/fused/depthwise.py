@@ -5,7 +5,8 @@
 
 A strip of output pixels x LANES channels is summed in registers, as in `epcore.kernels.cpu.depthwise_conv2d`. Where C is no
 multiple of LANES the last vector of channels overlaps the one before it; the last strip of a row likewise, and the pixels
-it computes a second time are left out of the sums.
+it computes a second time are left out of the sums. A strip whose window is inside the map, as most are, takes no account of
+the border: whether a pixel is there costs as much to find out as its products.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ def _row(size: int, stride: int, strip: int) -> Callable[..., None]:
     def row(arena, step, n, oy, x, mask, pixel, block, end):  # type: ignore[no-untyped-def]
         channels, width, out_width, out_pixel = step[f.C], step[f.W], step[f.OW], step[f.Y_PIXEL]
         y = step[f.Y] + n * step[f.Y_IMAGE] + oy * out_width * out_pixel
-        activation, beta = step[f.ACTIVATION], arena[step[f.BETA]]
+        activation, beta, weights = step[f.ACTIVATION], arena[step[f.BETA]], step[f.WEIGHTS]
         iy = oy * stride - step[f.TOP]
         first, last = max(-iy, 0), min(size, step[f.H] - iy)
+        whole = first == 0 and last == size
         while block < end:
             c = min(block, end - LANES)
             bias = load(arena, step[f.BIAS] + c)
@@ -46,10 +48,16 @@ def _row(size: int, stride: int, strip: int) -> Callable[..., None]:
                 ox = max(min(start, out_width - strip), 0)
                 ix = ox * stride - step[f.LEFT]
                 sums = splat(0.0, strip) + bias
-                for u in range(first, last):
-                    taps = load_block(arena, step[f.WEIGHTS] + u * size * channels + c, channels, size)
-                    pixels = load_strip(arena, x + ((iy + u) & mask) * width * pixel + c, ix, width, pixel, PIXELS)
-                    sums = slide(sums, pixels, taps, stride)
+                if whole and ix >= 0 and ix + PIXELS <= width:
+                    for u in range(size):
+                        taps = load_block(arena, weights + u * size * channels + c, channels, size)
+                        pixels = load_block(arena, x + (((iy + u) & mask) * width + ix) * pixel + c, pixel, PIXELS)
+                        sums = slide(sums, pixels, taps, stride)
+                else:
+                    for u in range(first, last):
+                        taps = load_block(arena, weights + u * size * channels + c, channels, size)
+                        pixels = load_strip(arena, x + ((iy + u) & mask) * width * pixel + c, ix, width, pixel, PIXELS)
+                        sums = slide(sums, pixels, taps, stride)
                 sums = finish(sums, activation, beta)
                 if out_width >= strip:
                     store_block(arena, y + ox * out_pixel + c, out_pixel, sums)
