@@ -18,7 +18,7 @@ from epcore.shapes import Shape
 CACHE_BYTES = 1 << 20  # expanded maps larger than this do not stay in the second-level cache
 RING_BYTES = 1 << 18  # rings larger than this do not either, beside weights, input and output
 EXTRA = 0.2  # share of rows expanded twice, at most
-BANDS = (1, 2, 4, 8)  # cuts of a batch tried, for every thread
+BANDS = (1, 2, 4, 8)  # cuts of a batch tried, for every thread; one band a picture is tried as well
 PANEL = 3 * LANES  # columns of a full panel, see kernels/cpu/fused/pointwise.py; groups are of whole ones
 _EXPANSION = 0.6  # share of the expansion in the work of both layers
 _REREAD = 0.01  # price of a further group, in shares of the work
@@ -69,8 +69,8 @@ def _band(expand: Layer, depthwise: Layer, shapes: Mapping[str, Shape], threads:
     ring = 1 << (size - 1).bit_length()
     panels = C // PANEL if C % PANEL == 0 else 1
     best, least = None, float("inf")
-    for bands in BANDS:
-        rows = -(-rows_out // -(-bands * threads // N))
+    for bands in (1, *(-(-bands * threads // N) for bands in BANDS)):
+        rows = -(-rows_out // bands)
         extra = max(size - stride, 0) / (rows * stride) if rows < rows_out else 0.0
         for count in range(1, panels + 1):
             group = -(-panels // count)
