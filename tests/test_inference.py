@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import epcore
+from epcore.graph import INPUT, GraphBuilder
 from epcore.inference import bands
 from epcore.inference.fold import fold
 from epcore.inference.layout import Buffer, allocate
@@ -110,6 +111,21 @@ def test_dense_upscaling_kernels(rng: np.random.Generator) -> None:
         model.parameters[name] = rng.normal(0, 0.1, model.parameters[name].shape).astype(np.float32)
     x = rng.normal(size=(1, 40, 40, 3)).astype(np.float32)
     assert_close(epcore.compile(model, resolution=40)(x), model, x)
+
+
+def test_concatenations_that_disagree(rng: np.random.Generator) -> None:
+    """Two tensors in either order: one of the concatenations has to copy them."""
+    builder = GraphBuilder((16, 16, 3))
+    x = builder.activation("stem", builder.conv2d("conv", INPUT, 2 * LANES, kernel=3, stride=2), "swish")
+    a, b = builder.conv2d("a", x, LANES), builder.conv2d("b", x, LANES + 5)
+    one, other = (
+        builder.conv2d(f"read_{name}", builder.concat(name, *parts), LANES) for name, parts in (("ab", (a, b)), ("ba", (b, a)))
+    )
+    model = Network(builder.graph({"y": builder.add("sum", one, other)}), "two orders")
+    plan = epcore.compile(model)
+    assert sum(step.label == "ab (copy)" for step in plan._program.steps) == 2
+    picture = rng.normal(size=(1, 16, 16, 3)).astype(np.float32)
+    assert_close(plan(picture), model, picture)
 
 
 def test_bitwise_the_same_on_every_call_and_for_any_threads(rng: np.random.Generator) -> None:

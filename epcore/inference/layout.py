@@ -1,13 +1,15 @@
 """Where every tensor of a plan lies: concatenations without copying, and one arena whose places are used again and again.
 
 A concatenation is a buffer, and its members are slices of it: a layer whose output is concatenated writes straight into its
-slice, at the buffer's distance between pixels. A tensor that several concatenations want lies in the last of them and is
-copied to the others (the backbone's features, a few channels).
+slice, at the buffer's distance between pixels. A tensor that several concatenations want lies in the last of them. An earlier
+one takes the same buffer if that puts each of its members where it lies already, or where nothing else is at the time: the
+passes of EfficientPose all read the backbone's features beside the output of the pass before, so one buffer serves them all.
+Where that fails a member is copied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from epcore.inference.fold import Layer
@@ -16,7 +18,7 @@ from epcore.shapes import Shape
 ALIGNMENT = 16  # float32 a cache line
 
 
-@dataclass
+@dataclass(eq=False)
 class Buffer:
     """Memory of `size` float32 that has to survive from step `first` to step `last`."""
 
@@ -29,7 +31,7 @@ class Buffer:
         self.first, self.last = min(self.first, step), max(self.last, step)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Place:
     """A tensor: `channels` of the `pixel` that each pixel of the buffer has, from `start` on. shape is (N,H,W,C)."""
 
@@ -47,35 +49,89 @@ class Place:
         return self.shape[1] * self.shape[2] * self.pixel
 
 
-def place_tensors(layers: Sequence[Layer], shapes: Mapping[str, Shape]) -> dict[str, Place]:
+def place_tensors(layers: Sequence[Layer], shapes: Mapping[str, Shape], outputs: Collection[str]) -> dict[str, Place]:
     """A place for the output of every layer that has one. Later concatenations choose first."""
+    lives = _lives(layers, outputs)
     places: dict[str, Place] = {}
-    for layer in reversed(layers):
+    tenants: list[tuple[Place, Life]] = []
+    for index, layer in reversed(list(enumerate(layers))):
         if layer.op == "gate":
             continue
         shape = shapes[layer.output]
         if layer.output not in places:
-            places[layer.output] = Place(Buffer(shape[0] * shape[1] * shape[2] * shape[3]), shape, shape[3])
+            shared = _shared(layer, shapes, places, lives, tenants) if layer.op == "concat" else None
+            places[layer.output] = shared or Place(Buffer(shape[0] * shape[1] * shape[2] * shape[3]), shape, shape[3])
         if layer.op == "concat":
-            whole, start = places[layer.output], 0
-            for name in layer.inputs:
-                member = shapes[name]
-                if name not in places:
-                    places[name] = Place(whole.buffer, member, whole.pixel, whole.start + start)
-                start += member[3]
+            for name, slot in _slots(layer, places[layer.output], shapes):
+                if places.setdefault(name, slot) is slot:
+                    tenants.append((slot, lives[name]))
+                elif places[name] != slot:  # copied when all its members are there
+                    tenants.append((slot, (index, lives[layer.output][1])))
     return places
 
 
-def members(layer: Layer, places: Mapping[str, Place]) -> list[tuple[Place, Place]]:
-    """(where a member lies, where the concatenation wants it) for every member that has to be copied."""
-    whole, start, moves = places[layer.output], 0, []
+Life = tuple[float, float]  # from the layer that writes it to the last that reads it
+
+
+def _lives(layers: Sequence[Layer], outputs: Collection[str]) -> dict[str, Life]:
+    """What is read of a concatenation is read of its members, and it is written when the first of them is."""
+    first: dict[str, float] = {}
+    for index, layer in enumerate(layers):
+        members = layer.inputs if layer.op == "concat" else []
+        first[layer.output] = min((first[name] for name in members if name in first), default=index)
+    last: dict[str, float] = dict.fromkeys(outputs, float("inf"))
+    for index, layer in reversed(list(enumerate(layers))):
+        end = last.get(layer.output, index) if layer.op == "concat" else index
+        for name in (*layer.inputs, layer.residual):
+            if name is not None:
+                last[name] = max(last.get(name, index), end)
+    return {name: (start, last.get(name, start)) for name, start in first.items()}
+
+
+def _slots(layer: Layer, whole: Place, shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Place]]:
+    """The members of a concatenation, and where in it each belongs."""
+    start = whole.start
     for name in layer.inputs:
-        place = places[name]
-        wanted = Place(whole.buffer, place.shape, whole.pixel, whole.start + start)
-        if place.buffer is not whole.buffer or place.start != wanted.start:
-            moves.append((place, wanted))
-        start += place.shape[3]
-    return moves
+        yield name, Place(whole.buffer, shapes[name], whole.pixel, start)
+        start += shapes[name][3]
+
+
+def _shared(
+    layer: Layer,
+    shapes: Mapping[str, Shape],
+    places: Mapping[str, Place],
+    lives: Mapping[str, Life],
+    tenants: Sequence[tuple[Place, Life]],
+) -> Place | None:
+    """A place for this concatenation in the buffer where its members that have one lie, if the others find theirs free."""
+    shape, start = shapes[layer.output], 0
+    for name in layer.inputs:
+        if name in places:
+            place = Place(places[name].buffer, shape, places[name].pixel, places[name].start - start)
+            break
+        start += shapes[name][3]
+    else:
+        return None
+    if place.start < 0 or place.start + shape[3] > place.pixel:
+        return None
+    for name, slot in _slots(layer, place, shapes):
+        if places.get(name, slot) != slot:
+            return None
+        if name not in places and any(_collide(slot, lives[name], *tenant) for tenant in tenants):
+            return None
+    return place
+
+
+def _collide(a: Place, life_a: Life, b: Place, life_b: Life) -> bool:
+    if a.buffer is not b.buffer or a.start + a.shape[3] <= b.start or b.start + b.shape[3] <= a.start:
+        return False
+    return life_a[0] <= life_b[1] and life_b[0] <= life_a[1]
+
+
+def members(layer: Layer, places: Mapping[str, Place], shapes: Mapping[str, Shape]) -> list[tuple[Place, Place]]:
+    """(where a member lies, where the concatenation wants it) for every member that has to be copied."""
+    slots = _slots(layer, places[layer.output], shapes)
+    return [(places[name], slot) for name, slot in slots if places[name] != slot]
 
 
 def allocate(buffers: Sequence[Buffer], start: int) -> int:

@@ -146,7 +146,7 @@ class Assembler:
             case "add":
                 self.elementwise(f.ADD, layer, self.places[layer.inputs[0]], self.places[layer.output], layer.inputs[1])
             case "concat":
-                for source, target in members(layer, self.places):
+                for source, target in members(layer, self.places, self.shapes):
                     self.elementwise(f.COPY, layer, source, target)
             case "avg_pool":
                 self.halved.add(layer.output)
@@ -354,7 +354,8 @@ def aligned(size: int) -> np.ndarray:
 def assemble(layers: Sequence[Layer], shapes: Mapping[str, Shape], outputs: Mapping[str, str], threads: int) -> Program:
     """The program of these layers. Raises ValueError, naming the layer, for what plans do not know."""
     layers = fuse_expansions(layers, shapes, outputs.values(), threads)
-    assembler = Assembler(shapes, place_tensors([layer for layer in layers if layer.op != "avg_pool"], shapes), threads)
+    placed = [layer for layer in layers if layer.op != "avg_pool"]
+    assembler = Assembler(shapes, place_tensors(placed, shapes, outputs.values()), threads)
     assembler.summed = {layer.inputs[0] for layer in layers if layer.op == "gate"}
     for layer in layers:
         assembler.add_layer(layer)
