@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
+from epcore.kernels.cpu.simd import LANES, load_partial, store_partial
 
 
 @njit(error_model="numpy")
@@ -53,8 +54,9 @@ def add(arena: np.ndarray, step: np.ndarray, task: int) -> None:
         x = step[f.X] + n * step[f.X_IMAGE] + p * step[f.X_PIXEL]
         a = step[f.A] + n * step[f.A_IMAGE] + p * step[f.A_PIXEL]
         y = step[f.Y] + n * step[f.Y_IMAGE] + p * step[f.Y_PIXEL]
-        for c in range(step[f.C]):
-            arena[y + c] = arena[x + c] + arena[a + c]
+        for c in range(0, step[f.C], LANES):
+            rest = step[f.C] - c
+            store_partial(arena, y + c, load_partial(arena, x + c, rest) + load_partial(arena, a + c, rest), rest)
 
 
 @njit(error_model="numpy")
@@ -66,5 +68,6 @@ def copy(arena: np.ndarray, step: np.ndarray, task: int) -> None:
     for p in range(first, min(first + step[f.CHUNK], pixels)):
         x = step[f.X] + n * step[f.X_IMAGE] + p * step[f.X_PIXEL]
         y = step[f.Y] + n * step[f.Y_IMAGE] + p * step[f.Y_PIXEL]
-        for c in range(step[f.C]):
-            arena[y + c] = arena[x + c]
+        for c in range(0, step[f.C], LANES):
+            rest = step[f.C] - c
+            store_partial(arena, y + c, load_partial(arena, x + c, rest), rest)
