@@ -12,7 +12,7 @@ from epcore.inference.bands import PANEL, fuse_expansions
 from epcore.inference.fold import Gate, Layer
 from epcore.inference.layout import ALIGNMENT, Buffer, Place, allocate, members, place_tensors
 from epcore.kernels.cpu.fused import fields as f
-from epcore.kernels.cpu.fused.depthwise import STRIP_STRIDE2, STRIPS
+from epcore.kernels.cpu.fused.depthwise import STRIP, STRIP_STRIDE2, STRIPS
 from epcore.kernels.cpu.fused.pointwise import ROWS
 from epcore.kernels.cpu.simd import LANES
 from epcore.shapes import Shape, same_padding
@@ -238,8 +238,8 @@ class Assembler:
                 f"compile: {layer.output} is a depthwise {size}x{layer.weights.shape[1]}, stride {layer.stride}, of {C} "
                 f"channels; plans know 3x3 and 5x5, stride 1 and 2, of {LANES} channels or more"
             )
-        narrow = layer.stride == 1 and size == 5 and -(-OW // STRIPS[1]) * STRIPS[1] < -(-OW // STRIPS[0]) * STRIPS[0]
-        strip = STRIP_STRIDE2 if layer.stride == 2 else STRIPS[1] if narrow else STRIPS[0]
+        strips = (STRIP_STRIDE2,) if layer.stride == 2 else STRIPS if size == 5 else (STRIP,)
+        strip = min(strips, key=lambda strip: -(-OW // strip) * strip)
         step = self.step(
             f.DEPTHWISE, layer, layer.output, N * OH,
             {

@@ -23,7 +23,8 @@ from epcore.kernels.cpu.fused.tiles import sum_range
 from epcore.kernels.cpu.simd import LANES, load, load_block, load_strip, slide, splat, store, store_block, store_strip
 
 _WIDE = LANES == 16  # 32 registers
-STRIPS = (8, 7) if _WIDE else (4, 4)  # at stride 1: 7 for the maps of RT, whose sides are multiples of 7
+# Strips at stride 1. 5x5 has a choice: the one that overlaps least, so that no map of the networks computes much twice.
+STRIP, STRIPS = (8, (10, 8, 7)) if _WIDE else (4, (4, 4, 4))
 STRIP_STRIDE2 = 4 if _WIDE else 2
 
 
@@ -76,7 +77,8 @@ def _row(size: int, stride: int, strip: int) -> Callable[..., None]:
     return row
 
 
-_k3s1, _k5s1, _k5s1_narrow = _row(3, 1, STRIPS[0]), _row(5, 1, STRIPS[0]), _row(5, 1, STRIPS[1])
+_k3s1 = _row(3, 1, STRIP)
+_k5s1, _k5s1_middle, _k5s1_narrow = (_row(5, 1, strip) for strip in STRIPS)
 _k3s2, _k5s2 = _row(3, 2, STRIP_STRIDE2), _row(5, 2, STRIP_STRIDE2)
 
 
@@ -93,6 +95,8 @@ def depthwise_row(  # type: ignore[no-untyped-def]
             _k3s1(arena, step, n, oy, x, mask, pixel, first, end)
         elif step[f.CHUNK] == STRIPS[0]:
             _k5s1(arena, step, n, oy, x, mask, pixel, first, end)
+        elif step[f.CHUNK] == STRIPS[1]:
+            _k5s1_middle(arena, step, n, oy, x, mask, pixel, first, end)
         else:
             _k5s1_narrow(arena, step, n, oy, x, mask, pixel, first, end)
     elif step[f.SIZE] == 3:
