@@ -11,10 +11,11 @@ import pytest
 
 import epcore
 from epcore.graph import INPUT, GraphBuilder
-from epcore.inference import bands
+from epcore.inference import bands, program
 from epcore.inference.fold import fold
 from epcore.inference.layout import Buffer, allocate
 from epcore.inference.program import pack
+from epcore.kernels.cpu.fused import fields
 from epcore.kernels.cpu.simd import LANES
 from epcore.models import PoseOutputs
 from epcore.network import Network
@@ -160,6 +161,17 @@ def test_bands_change_nothing(
     assert plans[0].working_bytes < plans[1].working_bytes
     expected = by_label(plans[1](x))
     for label, maps in by_label(plans[0](x)).items():
+        assert np.array_equal(maps, expected[label]), label
+
+
+def test_asking_ahead_changes_nothing(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    model = settle(epcore.EfficientPose("I"))
+    x = rng.normal(size=(2, 64, 64, 3)).astype(np.float32)
+    expected = by_label(epcore.compile(model, 2, resolution=64)(x))
+    monkeypatch.setattr(program, "CACHE_BYTES", 0)
+    plan = epcore.compile(model, 2, resolution=64)
+    assert plan._program.rows[:, fields.AHEAD].any()
+    for label, maps in by_label(plan(x)).items():
         assert np.array_equal(maps, expected[label]), label
 
 

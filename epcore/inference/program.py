@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from epcore.graph import INPUT
-from epcore.inference.bands import PANEL, fuse_expansions
+from epcore.inference.bands import CACHE_BYTES, PANEL, fuse_expansions
 from epcore.inference.fold import Gate, Layer
 from epcore.inference.layout import ALIGNMENT, Buffer, Place, allocate, members, place_tensors
 from epcore.kernels.cpu.fused import fields as f
@@ -203,7 +204,7 @@ class Assembler:
         # Small enough that threads finish together, large enough that the weights are read from cache many times.
         chunk = min(128, max(ROWS, -(-H * W // 16 // ROWS) * ROWS))
         numbers = {
-            f.H: H, f.W: W, f.C: C, f.CHUNK: chunk, f.BIAS: self.constant(layer.bias),
+            f.H: H, f.W: W, f.C: C, f.CHUNK: chunk, f.BIAS: self.constant(layer.bias), f.AHEAD: ahead(x),
             **panels.numbers(), **self.activation(layer),
         }  # fmt: skip
         weights = self.constant(panels.data)
@@ -258,7 +259,7 @@ class Assembler:
                 f.KIND: f.BAND, f.TASKS: N * -(-OH // band.rows) * -(-C // pixel), f.ROWS: band.rows, f.RING: band.ring,
                 f.GROUP: band.group // PANEL, f.X_PIXEL: pixel,
                 f.HIDDEN: x.shape[3], f.EXPAND: self.constant(panels.data), f.EXPAND_BIAS: self.constant(band.expand.bias),
-                **panels.numbers(),
+                f.AHEAD: ahead(x), **panels.numbers(),
             }  # fmt: skip
             self.reserve(step, f.X, self.scratch_buffer(self.threads * band.ring * W * pixel + _SLACK))
             self.tensor(step, (f.A, f.A_IMAGE, f.A_PIXEL), x)
@@ -342,6 +343,11 @@ class Assembler:
             4 * self.constant_size,
             4 * (arena.size - self.constant_size),
         )
+
+
+def ahead(x: Place) -> bool:
+    """Whether it pays to ask for this input before it is needed."""
+    return 4 * math.prod(x.shape) > CACHE_BYTES
 
 
 def aligned(size: int) -> np.ndarray:

@@ -28,5 +28,7 @@ SUMS, SUMS_IMAGE, SUMS_ROWS, HIDDEN, REDUCE, REDUCE_BIAS, EXPAND, EXPAND_BIAS, S
 # An expansion and its depthwise convolution in bands of rows and groups of channels, see band.py: rows of a band, rows of the
 # ring, panels of a group (0: all channels at once).
 ROWS, RING, GROUP = range(42, 45)
+# Whether a product asks for the pixels of its next tile while it works: 1 where its input is too large for the cache.
+AHEAD = 45
 
-COUNT = 45
+COUNT = 46

@@ -6,7 +6,8 @@ A tile of ROWS pixels x V vectors of columns stays in registers over the whole s
 the V vectors a tile needs, one after the other, so that they are read straight through. FULL panels of FULL_VECTORS stand
 side by side; one more of REST_VECTORS begins at column REST_START with REST_STEP between its vectors. Where the number of
 columns is no multiple of LANES, vectors overlap (the rest panel starts early, or its step is short) and columns are
-computed twice, to the same value; likewise the last tile of a chunk overlaps the one before it.
+computed twice, to the same value; likewise the last tile of a chunk overlaps the one before it. Where the input is too
+large for the cache (AHEAD) a tile asks for the pixels of the next one while it works.
 """
 
 from __future__ import annotations
@@ -18,8 +19,18 @@ import numpy as np
 from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
-from epcore.kernels.cpu.fused.tiles import load_tile
-from epcore.kernels.cpu.simd import LANES, TILE_ROWS, load_block, outer, repeat, splat, store_tile, swish, where_greater
+from epcore.kernels.cpu.fused.tiles import load_tile, prefetch
+from epcore.kernels.cpu.simd import (
+    LANES,
+    TILE_ROWS,
+    load_block,
+    outer,
+    repeat,
+    splat,
+    store_tile,
+    swish,
+    where_greater,
+)
 
 ROWS = TILE_ROWS
 
@@ -42,12 +53,19 @@ def _tile(rows: int, vectors: int) -> Callable[..., None]:
 
     @njit(error_model="numpy")
     def tile(  # type: ignore[no-untyped-def]
-        arena, x, x_pixel, depth, weights, bias, y, y_pixel, between, a, a_pixel, activation, beta
+        arena, x, x_pixel, depth, weights, bias, y, y_pixel, between, a, a_pixel, activation, beta, ahead
     ):
         sums = repeat(load_block(arena, bias, between, vectors), rows)
-        for k in range(depth):
-            columns = load_block(arena, weights + k * (vectors * LANES), LANES, vectors)
-            sums = outer(sums, arena, x + k, x_pixel, columns)
+        if ahead:
+            for k in range(depth):
+                if k & (LANES - 1) == 0:  # a cache line of each pixel
+                    prefetch(arena, x + rows * x_pixel + k, x_pixel, rows)
+                columns = load_block(arena, weights + k * (vectors * LANES), LANES, vectors)
+                sums = outer(sums, arena, x + k, x_pixel, columns)
+        else:
+            for k in range(depth):
+                columns = load_block(arena, weights + k * (vectors * LANES), LANES, vectors)
+                sums = outer(sums, arena, x + k, x_pixel, columns)
         sums = finish(sums, activation, beta)
         if a >= 0:
             sums = sums + load_tile(arena, a, a_pixel, between, rows, vectors)
@@ -62,7 +80,7 @@ _row3, _row2, _row1 = _tile(1, 3), _tile(1, 2), _tile(1, 1)  # for maps smaller 
 
 @njit(error_model="numpy")
 def _panel(  # type: ignore[no-untyped-def]
-    arena, vectors, pixels, x, x_pixel, depth, weights, bias, y, y_pixel, between, a, a_pixel, activation, beta
+    arena, vectors, pixels, x, x_pixel, depth, weights, bias, y, y_pixel, between, a, a_pixel, activation, beta, ahead
 ):
     """One panel of columns for a chunk of pixels."""
     start = 0
@@ -71,20 +89,20 @@ def _panel(  # type: ignore[no-untyped-def]
             p = min(start, pixels - ROWS)
             xp, yp, ap = x + p * x_pixel, y + p * y_pixel, a + p * a_pixel if a >= 0 else -1
             if vectors == 3:
-                _tile3(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+                _tile3(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta, ahead)
             elif vectors == 2:
-                _tile2(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+                _tile2(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta, ahead)
             else:
-                _tile1(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+                _tile1(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta, ahead)
             start += ROWS
         else:
             xp, yp, ap = x + start * x_pixel, y + start * y_pixel, a + start * a_pixel if a >= 0 else -1
             if vectors == 3:
-                _row3(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+                _row3(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta, ahead)
             elif vectors == 2:
-                _row2(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+                _row2(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta, ahead)
             else:
-                _row1(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta)
+                _row1(arena, xp, x_pixel, depth, weights, bias, yp, y_pixel, between, ap, a_pixel, activation, beta, ahead)
             start += 1
 
 
@@ -104,6 +122,7 @@ def product(  # type: ignore[no-untyped-def]
             arena, step[f.REST_VECTORS] if rest else step[f.FULL_VECTORS], count,
             x, x_pixel, depth, weights + panel * width * depth, bias + j,
             y + j, y_pixel, step[f.REST_STEP] if rest else LANES, a + j if a >= 0 else -1, a_pixel, activation, beta,
+            step[f.AHEAD],
         )  # fmt: skip
 
 

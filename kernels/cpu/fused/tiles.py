@@ -1,13 +1,14 @@
-"""Two more operations on blocks of vectors (`epcore.kernels.cpu.simd`) that only the fused kernels need."""
+"""Three more operations on blocks of vectors (`epcore.kernels.cpu.simd`) that only the fused kernels need."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 
 from epcore.kernels.cpu.simd import (
+    _INT,
     _VECTOR,
     Values,
     Vectors,
@@ -40,6 +41,28 @@ def load_tile(typing_context: Any, array: Any, index: Any, row_step: Any, column
         return _pack(builder, tile)
 
     return Vectors(height * width)(array, types.intp, types.intp, types.intp, rows, columns), generate
+
+
+@_instruction_with_constant
+def prefetch(typing_context: Any, array: Any, index: Any, step: Any, count: Any) -> Any:
+    """Ask for the cache lines of array[index], array[index + step], ...: `count` (a compile-time constant) of them. A hint: it
+    changes nothing and may point behind the array."""
+    if not (_is_float32(array) and isinstance(count, types.IntegerLiteral)):
+        return None
+    number = count.literal_value
+
+    def generate(context: Any, builder: ir.IRBuilder, call: Any, args: Values) -> ir.Value:
+        array, index, step, _ = args
+        first = _element(context, builder, call.args[0], array, index)
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        for r in range(number):
+            element = builder.gep(first, [builder.mul(step, ir.Constant(step.type, r))])
+            builder.call(function, (builder.bitcast(element, byte), *(ir.Constant(_INT, i) for i in (0, 3, 1))))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, count), generate
 
 
 @_instruction
