@@ -13,6 +13,7 @@ from epcore.inference.bands import CACHE_BYTES, PANEL, fuse_expansions
 from epcore.inference.fold import Gate, Layer
 from epcore.inference.layout import ALIGNMENT, Buffer, Place, allocate, members, place_tensors
 from epcore.kernels.cpu.fused import fields as f
+from epcore.kernels.cpu.fused.band import SPACE
 from epcore.kernels.cpu.fused.depthwise import STRIP, STRIP_STRIDE2, STRIPS
 from epcore.kernels.cpu.fused.pointwise import ROWS
 from epcore.kernels.cpu.simd import LANES
@@ -261,7 +262,8 @@ class Assembler:
                 f.HIDDEN: x.shape[3], f.EXPAND: self.constant(panels.data), f.EXPAND_BIAS: self.constant(band.expand.bias),
                 f.AHEAD: ahead(x), **panels.numbers(),
             }  # fmt: skip
-            self.reserve(step, f.X, self.scratch_buffer(self.threads * band.ring * W * pixel + _SLACK))
+            rows = self.threads * (band.ring + SPACE) - SPACE
+            self.reserve(step, f.X, self.scratch_buffer(rows * W * pixel + _SLACK))
             self.tensor(step, (f.A, f.A_IMAGE, f.A_PIXEL), x)
         self.tensor(step, (f.Y, f.Y_IMAGE, f.Y_PIXEL), out)
         if layer.output in self.summed:
