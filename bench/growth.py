@@ -26,6 +26,8 @@ def draw(curves: Mapping[str, Sequence[tuple[float, Any]]], path: Path) -> None:
         panel.plot(at, ideal, ":", color="0.5", label="in proportion")
         word = next(word for word in AXES if word in title)
         panel.set(xscale="log", yscale="log", title=title, xlabel=AXES[word])
+        panel.set_xticks(at, [f"{place:.3g}" if place < 1e3 else f"{place:.0f}" for place in at], fontsize=7)
+        panel.set_xticks([], minor=True)
         for place, row in points:
             panel.annotate(row.case, (place, row.milliseconds), fontsize=7, xytext=(3, -9), textcoords="offset points")
         panel.grid(True, which="both", linewidth=0.3)
