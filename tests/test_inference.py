@@ -258,6 +258,22 @@ class TestRefused:
         with pytest.raises(TypeError, match="str"):
             epcore.compile("RT")  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize("kind", ["concat", "add", "depthwise_conv2d", "conv2d"])
+    def test_readers_of_the_picture(self, kind: str) -> None:
+        builder = GraphBuilder((16, 16, LANES))
+        x = builder.conv2d("stem", INPUT, LANES, kernel=3)
+        if kind in ("concat", "add"):
+            x = getattr(builder, kind)("reader", x, INPUT)
+        else:
+            x = (
+                builder.depthwise_conv2d("reader", INPUT, kernel=3)
+                if kind == "depthwise_conv2d"
+                else builder.conv2d("reader", INPUT, 32)
+            )
+        model = Network(builder.graph({"y": builder.conv2d("head", x, LANES)}), "reads its input")
+        with pytest.raises(ValueError, match=r"reads the picture itself"):
+            epcore.compile(model)
+
     @pytest.mark.parametrize("options", [{"batch": 0}, {"threads": 0}, {"batch": 1.0}, {"threads": True}])
     def test_numbers(self, options: dict[str, int]) -> None:
         with pytest.raises(ValueError, match="whole number above 0"):

@@ -69,7 +69,7 @@ def _band(expand: Layer, depthwise: Layer, shapes: Mapping[str, Shape], threads:
     ring = 1 << (size - 1).bit_length()
     panels = C // PANEL if C % PANEL == 0 else 1
     best, least = None, float("inf")
-    for bands in (1, *(-(-bands * threads // N) for bands in BANDS)):
+    for bands in (1, *(-(-share * threads // N) for share in BANDS)):
         rows = -(-rows_out // bands)
         extra = max(size - stride, 0) / (rows * stride) if rows < rows_out else 0.0
         for count in range(1, panels + 1):

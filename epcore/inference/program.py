@@ -135,7 +135,7 @@ class Assembler:
 
     def add_layer(self, layer: Layer) -> None:
         match layer.op:
-            case "conv2d" if layer.weights is not None and layer.weights.shape[0] == 1 and layer.stride == 1:
+            case "conv2d" if _pointwise(layer):
                 self.pointwise(layer)
             case "conv2d" if layer.inputs[0] == INPUT or layer.inputs[0] in self.halved:
                 self.stem(layer)
@@ -347,6 +347,22 @@ class Assembler:
         )
 
 
+def _check_readers(layers: Sequence[Layer]) -> None:
+    """The picture has no place in the arena but the frames of stems."""
+    pictures = {INPUT} | {layer.output for layer in layers if layer.op == "avg_pool"}
+    for layer in layers:
+        stem = layer.op == "conv2d" and layer.residual not in pictures and not _pointwise(layer)
+        if not pictures.isdisjoint([*layer.inputs, layer.residual]) and not stem and layer.op != "avg_pool":
+            raise ValueError(
+                f"compile: {layer.nodes[0]} ({layer.op}) reads the picture itself; plans read it in larger or strided dense "
+                "convolutions only: run the model itself"
+            )
+
+
+def _pointwise(layer: Layer) -> bool:
+    return layer.op == "conv2d" and layer.weights is not None and layer.weights.shape[0] == 1 and layer.stride == 1
+
+
 def ahead(x: Place) -> bool:
     """Whether it pays to ask for this input before it is needed."""
     return 4 * math.prod(x.shape) > CACHE_BYTES
@@ -361,6 +377,7 @@ def aligned(size: int) -> np.ndarray:
 
 def assemble(layers: Sequence[Layer], shapes: Mapping[str, Shape], outputs: Mapping[str, str], threads: int) -> Program:
     """The program of these layers. Raises ValueError, naming the layer, for what plans do not know."""
+    _check_readers(layers)
     layers = fuse_expansions(layers, shapes, outputs.values(), threads)
     placed = [layer for layer in layers if layer.op != "avg_pool"]
     assembler = Assembler(shapes, place_tensors(placed, shapes, outputs.values()), threads)

@@ -6,7 +6,7 @@
 A strip of output pixels x LANES channels is summed in registers, as in `epcore.kernels.cpu.depthwise_conv2d`. Where C is no
 multiple of LANES the last vector of channels overlaps the one before it; the last strip of a row likewise, and the pixels
 it computes a second time are left out of the sums. A strip whose window is inside the map, as most are, takes no account of
-the border: whether a pixel is there costs as much to find out as its products.
+the border: to ask of every pixel whether it is there costs a sixth of a 5x5 layer.
 """
 
 from __future__ import annotations
