@@ -28,7 +28,16 @@ def draw(rows: Sequence[Mapping[str, Any]], peaks: Mapping[str, float], path: Pa
         x = [row["flops"] / row["bytes"] for row in points]
         y = [row["flops"] / row["milliseconds"] / 1e6 for row in points]
         name = group.removeprefix("Kernel: ")
-        axes.scatter(x, y, s=18, color=f"C{number % 10}", marker=MARKERS[number // 10], alpha=0.7, linewidths=0, label=name)
+        axes.scatter(
+            x,
+            y,
+            s=18,
+            color=f"C{number % 10}",
+            marker=MARKERS[number // 10 % len(MARKERS)],
+            alpha=0.7,
+            linewidths=0,
+            label=name,
+        )
     axes.set(xscale="log", yscale="log", xlabel="FLOP per byte of input, weights and output", ylabel="GFLOP/s")
     axes.set_title("Rate of every measured kernel against arithmetic intensity")
     axes.grid(True, which="both", linewidth=0.3)

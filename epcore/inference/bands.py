@@ -57,10 +57,14 @@ def fuse_expansions(
 def _band(expand: Layer, depthwise: Layer, shapes: Mapping[str, Shape], threads: int) -> Band | None:
     if depthwise.op != "depthwise_conv2d" or depthwise.inputs != [expand.output]:
         return None
-    if expand.op != "conv2d" or expand.weights is None or expand.weights.shape[0] != 1 or expand.stride != 1:
-        return None
     same_end = (expand.activation, expand.factor) == (depthwise.activation, depthwise.factor)
-    if not same_end or expand.residual is not None or expand.gated is not None or depthwise.weights is None:
+    if (
+        not expand.pointwise
+        or not same_end
+        or expand.residual is not None
+        or expand.gated is not None
+        or depthwise.weights is None
+    ):
         return None
     N, H, W, C = shapes[expand.output]
     if 4 * N * H * W * C <= CACHE_BYTES:

@@ -60,6 +60,11 @@ class Layer:
     gated: str | None = None
     band: Band | None = None
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether it is a 1x1 convolution of every pixel."""
+        return self.op == "conv2d" and self.weights is not None and self.weights.shape[0] == 1 and self.stride == 1
+
 
 def fold(graph: Graph, parameters: dict[str, Array]) -> list[Layer]:
     """The fused layers of a graph in the order they run. Raises ValueError for an operator plans do not know."""

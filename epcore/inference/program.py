@@ -135,7 +135,7 @@ class Assembler:
 
     def add_layer(self, layer: Layer) -> None:
         match layer.op:
-            case "conv2d" if _pointwise(layer):
+            case "conv2d" if layer.pointwise:
                 self.pointwise(layer)
             case "conv2d" if layer.inputs[0] == INPUT or layer.inputs[0] in self.halved:
                 self.stem(layer)
@@ -351,16 +351,12 @@ def _check_readers(layers: Sequence[Layer]) -> None:
     """The picture has no place in the arena but the frames of stems."""
     pictures = {INPUT} | {layer.output for layer in layers if layer.op == "avg_pool"}
     for layer in layers:
-        stem = layer.op == "conv2d" and layer.residual not in pictures and not _pointwise(layer)
+        stem = layer.op == "conv2d" and layer.residual not in pictures and not layer.pointwise
         if not pictures.isdisjoint([*layer.inputs, layer.residual]) and not stem and layer.op != "avg_pool":
             raise ValueError(
                 f"compile: {layer.nodes[0]} ({layer.op}) reads the picture itself; plans read it in larger or strided dense "
                 "convolutions only: run the model itself"
             )
-
-
-def _pointwise(layer: Layer) -> bool:
-    return layer.op == "conv2d" and layer.weights is not None and layer.weights.shape[0] == 1 and layer.stride == 1
 
 
 def ahead(x: Place) -> bool:
