@@ -1,4 +1,4 @@
-"""The vector type of the CPU kernels against NumPy, the cache of compiled kernels, and the vector width of other CPUs."""
+"""The vector type of the CPU kernels against NumPy, and the cache of compiled kernels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from numba import njit
 
 from epcore.kernels.cpu import product
 from epcore.kernels.cpu.arrays import blocks, empty, narrow, unblock, widen
+from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.reduction import gather, period, spread
 from epcore.kernels.cpu.simd import (
-    LANES,
-    TILE_ROWS,
     fma,
     fold,
     horizontal_sum,
@@ -25,7 +24,6 @@ from epcore.kernels.cpu.simd import (
     load_partial,
     load_strip,
     outer,
-    sigmoid,
     slide,
     slide_products,
     splat,
@@ -65,12 +63,6 @@ def _everything(x, out, partial, total):  # type: ignore[no-untyped-def]
     total[0] = horizontal_sum(a)
 
 
-@njit(error_model="numpy")
-def _sigmoids(x, y):  # type: ignore[no-untyped-def]
-    for i in range(0, x.size, LANES):
-        store(y, i, sigmoid(load(x, i)))
-
-
 def test_vectors_against_numpy() -> None:
     x = np.random.default_rng(0).standard_normal(4096).astype(np.float32)
     room = np.zeros((7, 64, LANES), np.float32)
@@ -106,18 +98,6 @@ def test_vectors_against_numpy() -> None:
         kept = min(count, LANES)
         np.testing.assert_array_equal(partial[count, :kept], x[9 : 9 + kept] + 1)
         assert not partial[count, kept:].any(), "a partial store wrote too far"
-
-
-def test_sigmoid_is_accurate_over_its_whole_range() -> None:
-    x = np.linspace(-86, 86, 1 << 16, dtype=np.float32)
-    y = np.empty_like(x)
-    _sigmoids(x, y)
-    expected = 1 / (1 + np.exp(-x.astype(np.float64)))
-    assert np.abs(y / expected - 1).max() < 3e-7
-    edges = np.array([np.nan, np.inf, -np.inf, 1000, -1000, 0, -0.0, 88] * (LANES // 8), np.float32)
-    y = np.empty_like(edges)
-    _sigmoids(edges, y)
-    np.testing.assert_allclose(y[:8], [np.nan, 1, 0, 1, 0, 0.5, 0.5, 1], atol=1e-37, rtol=2e-7)
 
 
 @pytest.mark.parametrize("channels", [1, 8, LANES, LANES + 1, 24, 28, 40, 41, 144, 240])
@@ -175,18 +155,6 @@ print(sum(swish.activate.stats.cache_hits.values()), sum(swish.activate.stats.ca
     assert _python(use.format(change=""), **cache) == "0 1"
     assert _python(use.format(change=""), **cache) == "1 0"
     assert _python(use.format(change="jit._DIGEST = 'another simd.py'"), **cache) == "0 1"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("features", ["+avx2,+fma", "+sse2"])
-def test_parity_on_narrower_cpus(features: str, tmp_path: Path) -> None:
-    """The parity tests again, compiled for a CPU with 8 lanes: with multiply-add, and without."""
-    if "+avx2" not in _python("from epcore.kernels.cpu.simd import FEATURES; print(*FEATURES)"):
-        pytest.skip("needs an x86 CPU with AVX2")
-    environment = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
-    assert _python("from epcore.kernels.cpu.simd import LANES; print(LANES)", **environment) == "8"
-    file = str(Path(__file__).with_name("test_cpu_parity.py"))
-    _python(f"import sys, pytest; sys.exit(pytest.main(['-q', '-x', {file!r}]))", **environment)
 
 
 def test_tiles_fit_the_registers() -> None:

@@ -1,4 +1,4 @@
-"""The fused kernels' own building blocks: swish, tiles, ranges of sums, atomic counters, the crew."""
+"""The fused kernels' own building blocks: activations, tiles, ranges of sums, atomic counters, the crew."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from numba import njit
 
+from epcore.kernels.cpu.fused import fields as f
+from epcore.kernels.cpu.fused.pointwise import finish
 from epcore.kernels.cpu.fused.threads import LINE, Crew, fetch_add, load_shared, wait
 from epcore.kernels.cpu.fused.tiles import load_tile, sum_range
-from epcore.kernels.cpu.simd import LANES, load, load_block, splat, store, store_block, swish
+from epcore.kernels.cpu.processor import LANES
+from epcore.kernels.cpu.simd import load, load_block, splat, store, store_block
 
 
 @njit(error_model="numpy")
-def _swish(x, y):  # type: ignore[no-untyped-def]
-    for i in range(0, x.size, LANES):
-        store(y, i, swish(load(x, i)))
+def _finish(x, y, activation, beta):  # type: ignore[no-untyped-def]
+    store(y, 0, finish(load(x, 0), activation, beta))
 
 
 @njit(error_model="numpy")
@@ -25,36 +27,16 @@ def _blocks(x, out, first, last):  # type: ignore[no-untyped-def]
     store(out, 6 * LANES, sum_range(splat(1.0, 1), load_block(x, 0, LANES, 5), first, last))
 
 
-def test_swish_is_accurate_everywhere() -> None:
-    x = np.concatenate([np.linspace(-100, 100, 1 << 18), np.linspace(-1e-3, 1e-3, 1 << 10)]).astype(np.float32)
+@pytest.mark.parametrize("activation", [f.LINEAR, f.SWISH, f.RELU])
+def test_no_activation_hides_nan(activation: int) -> None:
+    x = np.linspace(-8, 8, LANES, dtype=np.float32)
+    x[1] = np.nan
     y = np.empty_like(x)
-    _swish(x, y)
-    exact = x.astype(np.float64) / (1 + np.exp(-x.astype(np.float64)))
-    inside = np.abs(x) < 85
-    # Relative error: exponential 1e-7, the sum and the quotient half a digit each, rounding of the factors.
-    assert (np.abs(y - exact) / np.abs(exact).clip(1e-38))[inside].max() <= 4 * np.finfo(np.float32).eps
-    assert np.abs(y - exact)[~inside].max() <= 4 * np.finfo(np.float32).eps * 100
-
-
-def test_swish_of_every_magnitude() -> None:
-    """Beyond the range of exp nothing overflows into the result: x on the right, next to nothing on the left."""
-    x = np.float32(10.0) ** np.linspace(2.1, 38.5, 64 * LANES).astype(np.float32)
-    y = np.empty_like(x)
-    _swish(x, y)
-    assert np.array_equal(y, x)
-    _swish(-x, y)
-    assert (np.abs(y) <= x / np.exp(86)).all()
-
-
-def test_swish_of_special_values() -> None:
-    x = np.zeros(LANES, np.float32)
-    x[:5] = [np.nan, np.inf, -np.inf, 3e38, -3e38]
-    y = np.empty_like(x)
-    _swish(x, y)
-    assert np.isnan(y[0])
-    assert y[1] == np.inf
-    assert y[3] == np.float32(3e38)
-    assert y[5] == 0
+    _finish(x, y, activation, np.float32(6))
+    assert np.isnan(y[1])
+    assert np.isfinite(np.delete(y, 1)).all()
+    if activation == f.RELU:
+        np.testing.assert_array_equal(np.delete(y, 1), np.delete(np.clip(x, 0, 6), 1))
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 5), (2, 5), (0, 3), (4, 4)])

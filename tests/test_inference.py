@@ -16,7 +16,7 @@ from epcore.inference.fold import fold
 from epcore.inference.layout import Buffer, allocate
 from epcore.inference.program import pack
 from epcore.kernels.cpu.fused import fields
-from epcore.kernels.cpu.simd import LANES
+from epcore.kernels.cpu.processor import LANES
 from epcore.models import PoseOutputs
 from epcore.network import Network
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 from heapq import heapreplace
 
 from epcore.inference.fold import Layer
-from epcore.kernels.cpu.simd import LANES
+from epcore.kernels.cpu.processor import CACHE_BYTES, LANES, RING_BYTES
 from epcore.shapes import Shape
 
-CACHE_BYTES = 1 << 20  # expanded maps larger than this do not stay in the second-level cache
-RING_BYTES = 1 << 18  # rings larger than this do not either, beside weights, input and output
 EXTRA = 0.2  # share of rows expanded twice, at most
 BANDS = (1, 2, 4, 8)  # cuts of a batch tried, for every thread; one band a picture is tried as well
 PANEL = 3 * LANES  # columns of a full panel, see kernels/cpu/fused/pointwise.py; groups are of whole ones

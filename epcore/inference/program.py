@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from epcore.graph import INPUT
-from epcore.inference.bands import CACHE_BYTES, PANEL, fuse_expansions
+from epcore.inference.bands import PANEL, fuse_expansions
 from epcore.inference.fold import Gate, Layer
 from epcore.inference.layout import ALIGNMENT, Buffer, Place, allocate, members, place_tensors
 from epcore.kernels.cpu.fused import fields as f
-from epcore.kernels.cpu.fused.band import SPACE
 from epcore.kernels.cpu.fused.depthwise import STRIP, STRIP_STRIDE2, STRIPS
 from epcore.kernels.cpu.fused.pointwise import ROWS
-from epcore.kernels.cpu.simd import LANES
+from epcore.kernels.cpu.processor import CACHE_BYTES, LANES, RING_SPACE
 from epcore.shapes import Shape, same_padding
 
 _KINDS = {"": f.LINEAR, "swish": f.SWISH, "eswish": f.SWISH, "relu": f.RELU}
@@ -262,7 +261,7 @@ class Assembler:
                 f.HIDDEN: x.shape[3], f.EXPAND: self.constant(panels.data), f.EXPAND_BIAS: self.constant(band.expand.bias),
                 f.AHEAD: ahead(x), **panels.numbers(),
             }  # fmt: skip
-            rows = self.threads * (band.ring + SPACE) - SPACE
+            rows = self.threads * (band.ring + RING_SPACE) - RING_SPACE
             self.reserve(step, f.X, self.scratch_buffer(rows * W * pixel + _SLACK))
             self.tensor(step, (f.A, f.A_IMAGE, f.A_PIXEL), x)
         self.tensor(step, (f.Y, f.Y_IMAGE, f.Y_PIXEL), out)

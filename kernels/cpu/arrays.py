@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from epcore.kernels.cpu.simd import LANES
+from epcore.kernels.cpu.processor import LANES
 
 
 def empty(shape: tuple[int, ...]) -> np.ndarray:

@@ -11,8 +11,9 @@ from numba import prange
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
 from epcore.kernels.cpu.jit import kernel
+from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.reduction import RUN, parts_of, period, product_sums, scale, spread
-from epcore.kernels.cpu.simd import LANES, fma, load, load_partial, store, store_partial
+from epcore.kernels.cpu.simd import fma, load, load_partial, store, store_partial
 from epcore.ops.batch_norm import EPSILON, output_shape
 
 Saved = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty, narrow, widen
+from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.product import convolve, weight_gradient
 from epcore.kernels.cpu.reduction import column_sums
-from epcore.kernels.cpu.simd import LANES, TILE_ROWS
 from epcore.ops.conv2d import output_shape
 from epcore.shapes import same_padding
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty, narrow, widen
 from epcore.kernels.cpu.depthwise_conv2d import correlate, scatter
+from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.product import convolve, weight_gradient
 from epcore.kernels.cpu.reduction import column_sums, scale
-from epcore.kernels.cpu.simd import LANES, TILE_ROWS
 from epcore.ops.conv_transpose2d import output_shape
 from epcore.shapes import transposed_crop
 

@@ -15,28 +15,17 @@ from numba import prange
 
 from epcore.kernels.cpu.arrays import blocks, check, check_gradient, empty, narrow, unblock, widen
 from epcore.kernels.cpu.jit import kernel
+from epcore.kernels.cpu.processor import LANES, STRIP_PIXELS
 from epcore.kernels.cpu.reduction import PARTS, merge
-from epcore.kernels.cpu.simd import (
-    LANES,
-    fold,
-    load_block,
-    load_strip,
-    slide,
-    slide_products,
-    splat,
-    store_block,
-    store_strip,
-)
+from epcore.kernels.cpu.simd import fold, load_block, load_strip, slide, slide_products, splat, store_block, store_strip
 from epcore.ops.depthwise_conv2d import output_shape
 from epcore.shapes import same_padding
-
-_WIDE = LANES == 16  # 32 registers
 
 
 @cache
 def correlate(size: int, stride: int) -> Callable[..., None]:
     """The kernel (x, w, y, top, left): y[oy, ox] = sum x[oy * stride + ky - top, ox * stride + kx - left] * w[ky, kx]."""
-    STRIP = (8 if stride == 1 else 4) if _WIDE else (4 if stride == 1 else 2)
+    STRIP = STRIP_PIXELS // stride
     PIXELS = (STRIP - 1) * stride + size
 
     @kernel
@@ -76,7 +65,7 @@ def _gather(size: int, stride: int) -> Callable[..., None]:
     Input columns ix = stride * q + phase share the taps kx = first + stride * t, and meet dy at j = j0 + q - t: for each
     phase that is a sliding sum over dy with every stride-th tap, in reverse. w is padded to a multiple of stride columns.
     """
-    STRIP = 8 if _WIDE else 4
+    STRIP = STRIP_PIXELS
     TAPS = (size + stride - 1) // stride
     PIXELS = STRIP + TAPS - 1
 
@@ -120,7 +109,7 @@ def _gather(size: int, stride: int) -> Callable[..., None]:
 @cache
 def _weight_gradient(size: int, stride: int) -> Callable[..., None]:
     """The kernel (dy, x, partial, top, left): partial (P, size, size, C) sums x * dy over the P-th part of all dy rows."""
-    STRIP = (6 if size < 5 else 4) if _WIDE else 4
+    STRIP = (6 if size < 5 else 4) if STRIP_PIXELS == 8 else 4
     PIXELS = (STRIP - 1) * stride + size
     SUMS = size * (3 if size < 5 else 2)
 

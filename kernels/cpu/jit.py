@@ -19,7 +19,10 @@ from epcore.threads import limit_numba
 
 HERE = Path(__file__).parent
 # Files whose code is compiled into other files' kernels.
-SHARED = (*(HERE / name for name in ("jit.py", "product.py", "reduction.py", "simd.py")), *sorted(HERE.glob("fused/*.py")))
+SHARED = (
+    *(HERE / name for name in ("jit.py", "processor.py", "product.py", "reduction.py", "simd.py")),
+    *sorted(HERE.glob("fused/*.py")),
+)
 
 CHUNK = 8192  # elements a task of an elementwise kernel takes; a multiple of every LANES
 

@@ -7,8 +7,9 @@ from numba import prange
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
 from epcore.kernels.cpu.jit import kernel
+from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.reduction import RUN, gather, parts_of, period, spread
-from epcore.kernels.cpu.simd import LANES, load, load_partial, splat, store_partial, where_greater
+from epcore.kernels.cpu.simd import load, load_partial, splat, store_partial, where_greater
 from epcore.ops.prelu import output_shape
 
 

@@ -18,8 +18,9 @@ from numba import prange
 
 from epcore.kernels.cpu.arrays import empty
 from epcore.kernels.cpu.jit import inlined, kernel, serial_kernel
+from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.reduction import merge
-from epcore.kernels.cpu.simd import LANES, TILE_ROWS, load_block, outer, repeat, splat, store_tile
+from epcore.kernels.cpu.simd import load_block, outer, repeat, splat, store_tile
 
 _SEGMENT = 8 * TILE_ROWS  # output pixels of one task of `convolve`
 _GROUP = 4 * TILE_ROWS  # rows of dw of one task of `_products`

@@ -16,7 +16,8 @@ import numpy as np
 from numba import prange
 
 from epcore.kernels.cpu.jit import kernel
-from epcore.kernels.cpu.simd import LANES, fma, load, load_partial, store_partial
+from epcore.kernels.cpu.processor import LANES
+from epcore.kernels.cpu.simd import fma, load, load_partial, store_partial
 
 PARTS = 32  # how many partial sums a reduction is divided into, at most; also the bound on the threads it can use
 RUN = 32  # periods a task takes

@@ -7,7 +7,8 @@ from numba import prange
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
 from epcore.kernels.cpu.jit import CHUNK, kernel
-from epcore.kernels.cpu.simd import LANES, load_partial, sigmoid, store_partial
+from epcore.kernels.cpu.processor import LANES
+from epcore.kernels.cpu.simd import load_partial, sigmoid, store_partial
 
 
 @kernel

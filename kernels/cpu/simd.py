@@ -25,19 +25,12 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.imputils import lower_builtin
-from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
 
-Values = list[ir.Value]
+from epcore.kernels.cpu.processor import FUSED_MULTIPLY_ADD, LANES, SCALE_INSTRUCTION
 
-_TRIPLE, _CPU, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
-FEATURES = frozenset(_FEATURES.split(","))
-LANES = 16 if "+avx512f" in FEATURES else 8
-# Rows of a register tile: with up to three vectors beside them, 24 of 32 or 12 of 16 registers hold sums.
-TILE_ROWS = 8 if LANES == 16 else 4
-# llvm.fma on a CPU without the instruction becomes a library call for every lane.
-_HAS_FMA = "+fma" in FEATURES or not _TRIPLE.startswith(("x86", "i386", "i686"))
+Values = list[ir.Value]
 
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)
@@ -99,7 +92,7 @@ def _splat(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
 
 
 def _fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    if not _HAS_FMA:
+    if not FUSED_MULTIPLY_ADD:
         return builder.fadd(builder.fmul(a, b), c)
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f32")
     return builder.call(function, (a, b, c))
@@ -523,23 +516,23 @@ def horizontal_sum(typing_context: Any, vector: Any) -> Any:
 _EXP = (1.392617612e-3, 8.363173075e-3, 4.166655466e-2, 1.666657703e-1, 5.0e-1)
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # high has 9 bits: k * high is exact
 _ROUND = 12582912.0  # 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-_LIMIT = 87.0  # exp stays a normal float32 on both sides
 _ALL = ir.Constant(ir.IntType(LANES), -1)  # a mask of all lanes
 _CURRENT_ROUNDING = 4
 
 
-def _avx512(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> ir.Value:
-    """An instruction that only AVX-512 has: its name among LLVM's."""
+def _scale_exponent(builder: ir.IRBuilder, p: ir.Value, k: ir.Value) -> ir.Value:
+    """p * 2^k for any k, by the instruction that only AVX-512 has."""
+    arguments = (p, k, _constant(0.0), _ALL, ir.Constant(_INT, _CURRENT_ROUNDING))
     signature = ir.FunctionType(_VECTOR, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, f"llvm.x86.avx512.{name}"), arguments)
+    function = cgutils.get_or_insert_function(builder.module, signature, "llvm.x86.avx512.mask.scalef.ps.512")
+    return builder.call(function, arguments)
 
 
-def _exp_minus(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """exp(-x), about 1e-7 relative error; exp(-87) for all larger x. Below -88 it is infinity on AVX-512; elsewhere it is
-    exp(87) below -87, and wrong for NaN."""
-    x = builder.select(builder.fcmp_ordered(">", x, _constant(_LIMIT)), _constant(_LIMIT), x)
-    if LANES != 16:
-        x = builder.select(builder.fcmp_ordered("<", x, _constant(-_LIMIT)), _constant(-_LIMIT), x)
+def _one_plus_exp_minus(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """1 + exp(-x), within 2 units of the last digit; infinity below -88.73, where exp(-x) exceeds float32."""
+    x = builder.select(builder.fcmp_ordered(">", x, _constant(86.0)), _constant(86.0), x)  # 1 + exp(-86) is 1
+    if not SCALE_INSTRUCTION:
+        x = builder.select(builder.fcmp_ordered("<", x, _constant(-89.0)), _constant(-89.0), x)
     # exp(-x) = 2^k * exp(r),  k = round(-x / ln 2),  r = -x - k ln 2
     rounded = _fma(builder, x, _constant(-1.4426950408889634), _constant(_ROUND))
     k = builder.fsub(rounded, _constant(_ROUND))
@@ -548,45 +541,58 @@ def _exp_minus(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     p = _constant(_EXP[0])
     for coefficient in (*_EXP[1:], 1.0, 1.0):
         p = _fma(builder, p, r, _constant(coefficient))
-    if LANES == 16:
-        return _avx512(builder, "mask.scalef.ps.512", p, k, _constant(0.0), _ALL, ir.Constant(_INT, _CURRENT_ROUNDING))
-    shifted = builder.shl(builder.bitcast(rounded, _INTEGERS), _integers(23))  # k into the exponent field
-    return builder.bitcast(builder.add(builder.bitcast(p, _INTEGERS), shifted), _VECTOR)
+    if SCALE_INSTRUCTION:
+        return builder.fadd(_scale_exponent(builder, p, k), _constant(1.0))
+    # k - 1 into the exponent field, where k itself, up to 128, would not fit; the missing factor 2 in the last step.
+    shifted = builder.shl(builder.sub(builder.bitcast(rounded, _INTEGERS), _integers(1)), _integers(23))
+    half = builder.bitcast(builder.add(builder.bitcast(p, _INTEGERS), shifted), _VECTOR)
+    return _fma(builder, half, _constant(2.0), _constant(1.0))
 
 
-def _divide(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """a / b for normal b. Where dividing a whole vector takes many cycles (AVX-512 other than AMD's since Zen 5), by the
-    reciprocal instruction, good to 14 bits, and one Newton step, which doubles them."""
-    if LANES != 16 or _CPU.startswith("znver5"):
-        return builder.fdiv(a, b)
-    y = _avx512(builder, "rcp14.ps.512", b, _constant(0.0), _ALL)
-    return builder.fmul(a, _fma(builder, y, _fma(builder, builder.fneg(b), y, _constant(1.0)), y))
+def _lanewise(block: ir.Value, builder: ir.IRBuilder, function: Callable[[ir.IRBuilder, ir.Value], ir.Value]) -> ir.Value:
+    return _pack(builder, [function(builder, vector) for vector in _unpack(builder, block)])
+
+
+@_instruction
+def one_plus_exp_minus(typing_context: Any, x: Any) -> Any:
+    """1 + exp(-x) of every lane of a block; relative error below 2.5e-7. Infinity for x below -88.73; undefined for NaN."""
+    if not isinstance(x, Vectors):
+        return None
+
+    def generate(context: Any, builder: ir.IRBuilder, call: Any, args: Values) -> ir.Value:
+        return _lanewise(args[0], builder, _one_plus_exp_minus)
+
+    return x(x), generate
 
 
 @_instruction
 def sigmoid(typing_context: Any, x: Any) -> Any:
-    """1 / (1 + exp(-x)) of every lane of a block; relative error about 2e-7 for |x| < 87; NaN stays NaN."""
+    """1 / (1 + exp(-x)) of every lane of a block; NaN stays NaN. Relative error below 3e-7 for x above -88.7 and below that
+    0, where the true value is less than float32's smallest normal number."""
     if not isinstance(x, Vectors):
         return None
 
     def one(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-        y = _divide(builder, _constant(1.0), builder.fadd(_exp_minus(builder, x), _constant(1.0)))
+        y = builder.fdiv(_constant(1.0), _one_plus_exp_minus(builder, x))
         return builder.select(builder.fcmp_unordered("uno", x, x), x, y)
 
     def generate(context: Any, builder: ir.IRBuilder, call: Any, args: Values) -> ir.Value:
-        return _pack(builder, [one(builder, vector) for vector in _unpack(builder, args[0])])
+        return _lanewise(args[0], builder, one)
 
     return x(x), generate
 
 
 @_instruction
 def swish(typing_context: Any, x: Any) -> Any:
-    """x / (1 + exp(-x)) of every lane of a block: x * sigmoid(x) in one division; NaN stays NaN."""
+    """x / (1 + exp(-x)) of every lane of a block: x * sigmoid(x) in one division; NaN stays NaN and -infinity becomes it.
+    Relative error below 3e-7 for x above -88.7 and below that -0, where the true value is above -2.7e-37."""
     if not isinstance(x, Vectors):
         return None
 
+    def one(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+        return builder.fdiv(x, _one_plus_exp_minus(builder, x))
+
     def generate(context: Any, builder: ir.IRBuilder, call: Any, args: Values) -> ir.Value:
-        ones = [builder.fadd(_exp_minus(builder, vector), _constant(1.0)) for vector in _unpack(builder, args[0])]
-        return _pack(builder, [_divide(builder, *pair) for pair in zip(_unpack(builder, args[0]), ones, strict=True)])
+        return _lanewise(args[0], builder, one)
 
     return x(x), generate

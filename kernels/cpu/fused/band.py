@@ -6,8 +6,9 @@ at the first, high-resolution blocks and in the passes of the large variants. He
 RING rows, which stays in the cache, just before the depthwise convolution first needs it. Rows that two bands share are
 expanded by both; groups of channels share nothing but the input they read.
 
-Rings of different threads lie SPACE rows apart. Processors notice that a ring is read row after row and fetch rows ahead,
-beyond its end; if the ring of another thread lies there, two cores take every line from each other.
+Rings of different threads lie RING_SPACE rows apart. Processors notice that a ring is read row after row and fetch rows ahead,
+beyond its end; if the ring of another thread lies there, two cores take every line from each other. (8 rows were too few for
+all of the effect, more than 16 changed nothing.)
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ from numba import njit
 from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.depthwise import depthwise_row
 from epcore.kernels.cpu.fused.pointwise import panel_count, product
-from epcore.kernels.cpu.simd import LANES
-
-SPACE = 16  # rows; 8 were too few for all of the effect, more than 16 changed nothing
+from epcore.kernels.cpu.processor import LANES, RING_SPACE
 
 
 @njit(error_model="numpy")
@@ -43,7 +42,7 @@ def band(arena: np.ndarray, step: np.ndarray, task: int, thread: int) -> None:
         columns = step[f.FULL_VECTORS] * LANES
         channel, end = panel * columns, last_panel * columns
     width, mask = step[f.W], step[f.RING] - 1
-    ring = step[f.X] + thread * (step[f.RING] + SPACE) * width * pixel
+    ring = step[f.X] + thread * (step[f.RING] + RING_SPACE) * width * pixel
     source, source_pixel = step[f.A] + n * step[f.A_IMAGE], step[f.A_PIXEL]
     row = max(first * step[f.STRIDE] - step[f.TOP], 0)
     for oy in range(first, min(first + step[f.ROWS], step[f.OH])):

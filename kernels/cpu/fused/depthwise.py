@@ -20,12 +20,12 @@ from numba import njit
 from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.pointwise import finish
 from epcore.kernels.cpu.fused.tiles import sum_range
-from epcore.kernels.cpu.simd import LANES, load, load_block, load_strip, slide, splat, store, store_block, store_strip
+from epcore.kernels.cpu.processor import LANES, STRIP_PIXELS
+from epcore.kernels.cpu.simd import load, load_block, load_strip, slide, splat, store, store_block, store_strip
 
-_WIDE = LANES == 16  # 32 registers
 # Strips at stride 1. 5x5 has a choice: the one that overlaps least, so that no map of the networks computes much twice.
-STRIP, STRIPS = (8, (10, 8, 7)) if _WIDE else (4, (4, 4, 4))
-STRIP_STRIDE2 = 4 if _WIDE else 2
+STRIP, STRIPS = STRIP_PIXELS, (10, 8, 7) if STRIP_PIXELS == 8 else (4, 4, 4)
+STRIP_STRIDE2 = STRIP_PIXELS // 2
 
 
 @cache

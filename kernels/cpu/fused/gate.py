@@ -16,7 +16,8 @@ from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.pointwise import finish
-from epcore.kernels.cpu.simd import LANES, fma, horizontal_sum, load, sigmoid, splat, store
+from epcore.kernels.cpu.processor import LANES
+from epcore.kernels.cpu.simd import fma, horizontal_sum, load, sigmoid, splat, store
 
 
 @njit(error_model="numpy")

@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
-from epcore.kernels.cpu.simd import LANES, load_partial, store_partial
+from epcore.kernels.cpu.processor import LANES
+from epcore.kernels.cpu.simd import load_partial, store_partial
 
 
 @njit(error_model="numpy")

@@ -20,17 +20,8 @@ from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.tiles import load_tile, prefetch
-from epcore.kernels.cpu.simd import (
-    LANES,
-    TILE_ROWS,
-    load_block,
-    outer,
-    repeat,
-    splat,
-    store_tile,
-    swish,
-    where_greater,
-)
+from epcore.kernels.cpu.processor import LANES, TILE_ROWS
+from epcore.kernels.cpu.simd import load_block, outer, repeat, splat, store_tile, swish, where_greater
 
 ROWS = TILE_ROWS
 
@@ -41,7 +32,7 @@ def finish(sums, activation, beta):  # type: ignore[no-untyped-def]  # register 
     if activation == f.SWISH:
         return swish(sums) * beta
     if activation == f.RELU:
-        positive = where_greater(sums, splat(0.0, 1), sums, splat(0.0, 1))
+        positive = where_greater(splat(0.0, 1), sums, splat(0.0, 1), sums)  # NaN is not greater, so it passes
         cap = splat(beta, 1)
         return where_greater(positive, cap, cap, positive)
     return sums

@@ -17,7 +17,8 @@ from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.pointwise import ROWS, finish
-from epcore.kernels.cpu.simd import LANES, load_block, outer, repeat, store_tile
+from epcore.kernels.cpu.processor import LANES
+from epcore.kernels.cpu.simd import load_block, outer, repeat, store_tile
 
 
 @cache

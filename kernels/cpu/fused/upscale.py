@@ -12,7 +12,8 @@ import numpy as np
 from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
-from epcore.kernels.cpu.simd import LANES, fma, load, splat, store
+from epcore.kernels.cpu.processor import LANES
+from epcore.kernels.cpu.simd import fma, load, splat, store
 
 
 @njit(error_model="numpy")
