@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numba import njit
+from test_simd_functions import compiled
 
 from epcore.kernels.cpu import product
 from epcore.kernels.cpu.arrays import blocks, empty, narrow, unblock, widen
-from epcore.kernels.cpu.processor import LANES, TILE_ROWS
+from epcore.kernels.cpu.processor import LANES, PROCESSOR, TILE_ROWS
 from epcore.kernels.cpu.reduction import gather, period, spread
 from epcore.kernels.cpu.simd import (
     fma,
@@ -155,6 +156,21 @@ print(sum(swish.activate.stats.cache_hits.values()), sum(swish.activate.stats.ca
     assert _python(use.format(change=""), **cache) == "0 1"
     assert _python(use.format(change=""), **cache) == "1 0"
     assert _python(use.format(change="jit._DIGEST = 'another simd.py'"), **cache) == "0 1"
+
+
+@pytest.mark.skipif(not PROCESSOR.is_x86, reason="names of x86 registers; for AArch64 see tests/test_aarch64.py")
+def test_instructions_are_those_of_the_processor() -> None:
+    """Code for an older family runs here whatever it contains; on that family itself it would end the process."""
+    swish, x = compiled("swish"), np.zeros(LANES, np.float32)
+    swish(x, x.copy())
+    _everything(np.zeros(4096, np.float32), np.zeros(7 * 64 * LANES, np.float32), np.zeros(4096, np.float32), x)
+    code = "".join(text for function in (_everything, swish) for text in function.inspect_asm().values())
+    features = PROCESSOR.features
+    assert ("%zmm" in code) == ("avx512f" in features)
+    assert ("%ymm" in code) == ("avx" in features)
+    assert ("vfmadd" in code or "vfmsub" in code or "vfnmadd" in code) == ("fma" in features)
+    assert "fmaf" not in code, "a multiply-add that is a call of a function for every lane"
+    assert "vrcp" not in code and "rcpps" not in code, "an estimate of 12 or 14 bits instead of a division"
 
 
 def test_tiles_fit_the_registers() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,8 @@ UNDEFINED_FOR_NAN = {"one_plus_exp_minus"}
 OF_A_VECTOR = {"horizontal_sum"}  # one argument, but what it gives is not lane by lane: tests/test_cpu_simd.py
 
 
-def compiled(name: str) -> Callable[[np.ndarray, np.ndarray], None]:
+def compiled(name: str) -> Any:
+    """The function over an array (x, y), as Numba compiles it."""
     function = getattr(simd, name)
 
     @njit(error_model="numpy")
