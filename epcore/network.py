@@ -212,6 +212,4 @@ class Network:
 def _schedule(graph: Graph) -> list[tuple[Node, list[str]]]:
     """Every node with the values nobody needs after it."""
     last = {name: node.name for node in graph.nodes.values() for name in node.inputs}
-    return [
-        (node, [name for name in dict.fromkeys(node.inputs) if last[name] == node.name]) for node in graph.nodes.values()
-    ]
+    return [(node, [name for name in dict.fromkeys(node.inputs) if last[name] == node.name]) for node in graph.nodes.values()]

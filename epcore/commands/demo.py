@@ -10,8 +10,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from epcore.commands.model import load_model
 from epcore.commands.output import write_atomically
 from epcore.commands.progress import progress

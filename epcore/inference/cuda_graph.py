@@ -4,8 +4,9 @@
     plan = CudaGraphPlan(model, batch=1)
     outputs = plan(x)               # x CuPy float32; what model(x) gives
 
-A plan is a snapshot of the weights. It owns a private memory pool: every map lives there, places are reused within a run. A call
-allocates what it returns, in the caller's pool, and nothing else; with `out` not even that. How layers fuse is said in `epcore.inference.fold`; the kernels are those of `epcore.kernels.cuda`.
+A plan is a snapshot of the weights. It owns a private memory pool: every map lives there, places are reused within a run. A
+call allocates what it returns, from the current pool, and nothing else; with `out` not even that. How layers fuse is said in
+`epcore.inference.fold`; the kernels are those of `epcore.kernels.cuda`.
 """
 
 from __future__ import annotations
@@ -146,9 +147,9 @@ class CudaGraphPlan:
     def __call__(self, x: Array, *, out: Any = None) -> Any:
         """What the model gives for x, in new arrays of the caller's. Ordered after and before the current stream.
 
-        x may be a NumPy array: it is copied to the GPU first. out: what an earlier call returned; its arrays are written and it is
-        returned again. It is the caller's to guard. Several threads may call one plan, each on a stream of its own. Raises
-        TypeError or ValueError for any other x or out.
+        x may be a NumPy array: it is copied to the GPU first. out: what an earlier call returned; its arrays are written and it
+        is returned again. It is the caller's to guard. Any number of threads may call one plan. Raises TypeError or ValueError
+        for any other x or out.
         """
         cupy = require_cupy()
         if not (is_cupy(x) or isinstance(x, np.ndarray)):
@@ -156,8 +157,11 @@ class CudaGraphPlan:
         if x.shape != self._x.shape or x.dtype != self._x.dtype:
             raise ValueError(f"x is {x.dtype} {x.shape}, this plan takes {self._x.dtype} {self._x.shape}")
         x = cupy.asarray(x)
-        # Of the current stream's memory: the plan's stream writes it, but it is freed and used again in the caller's order.
-        arrays = {label: cupy.empty_like(maps) for label, maps in self._outputs.items()} if out is None else self._check_out(out)
+        if out is None:
+            # The current stream's memory: the plan's stream writes it, but it is freed and used again in the caller's order.
+            arrays = {label: cupy.empty_like(maps) for label, maps in self._outputs.items()}
+        else:
+            arrays = self._check_out(out)
         stream = cupy.cuda.get_current_stream()
         with self._lock:  # what two threads put into the plan's stream must not mingle
             self._stream.wait_event(stream.record())

@@ -77,6 +77,7 @@ class Plan:
         shapes = model.graph.shapes(batch, self.input_shape[1:])
         self._program: Program = assemble(layers, shapes, model.graph.outputs, threads)
         self._crew = crew(threads)
+        self._origin = self._program.arena.ctypes.data
         self._views = {label: self._view(label) for label in self._program.outputs}
         # Compiled (or loaded) here and not in the threads: one that failed would leave the others waiting.
         self._execute = _executor()
@@ -180,11 +181,9 @@ class Plan:
 
     def _rows(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The program with outputs that go straight to these arrays: as distances from the arena, in elements."""
-        program = self._program
-        rows = program.rows.copy()
-        origin = program.arena.ctypes.data
-        for label, step in program.direct.items():
-            rows[step, f.Y] = (arrays[label].ctypes.data - origin) // 4
+        rows = self._program.rows.copy()
+        for label, step in self._program.direct.items():
+            rows[step, f.Y] = (arrays[label].ctypes.data - self._origin) // 4
         return rows
 
     def _allocate(self) -> dict[str, np.ndarray]:
@@ -195,8 +194,7 @@ class Plan:
         place = self._program.outputs[label]
         N, H, W, C = place.shape
         strides = (4 * place.image, 4 * W * place.pixel, 4 * place.pixel, 4)
-        view = np.lib.stride_tricks.as_strided(self._program.arena[place.offset :], (N, H, W, C), strides)
-        return view
+        return np.lib.stride_tricks.as_strided(self._program.arena[place.offset :], (N, H, W, C), strides)
 
     def _check_out(self, out: Any, x: np.ndarray) -> dict[str, np.ndarray]:
         expected = self._program.shapes

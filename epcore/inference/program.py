@@ -359,8 +359,8 @@ class Assembler:
         )
 
     def _direct(self, outputs: Mapping[str, str]) -> dict[str, int]:
-        """Outputs that one step writes, alone in their buffer, and none reads: they can lie anywhere. The kernels of these steps
-        reach them by distance from the arena's first element, however far that is, and never ask whether it is negative."""
+        """Outputs that one step writes, alone in their buffer, and none reads: they can lie anywhere. The kernels of these
+        steps reach them by their distance from the arena, however far that is, and never ask whether it is negative."""
         order = {id(step): s for s, step in enumerate(self.steps)}
         uses: dict[int, list[tuple[int, int]]] = {}
         for step, at, buffer, _ in self.pending:

@@ -34,8 +34,8 @@ _thread = threading.local()  # .change: the change of the number of threads that
 class ParallelKernel:
     """A function compiled with its `prange` loops on Numba's threads, and where these cannot be had on the calling one.
 
-    compile(function, parallel=...) gives the dispatcher. Both versions keep their machine code in files of their own: the second's
-    have `_alone` in their names.
+    compile(function, parallel=...) gives the dispatcher. Both versions keep their machine code in files of their own: the
+    second's have `_alone` in their names.
     """
 
     def __init__(self, function: Callable[..., Any], compile: Callable[..., Any]) -> None:
@@ -97,7 +97,7 @@ _held: list[Any] = []  # by the fork in progress
 
 
 def _before_fork() -> None:
-    for lock in (global_compiler_lock, _one_at_a_time):
+    for lock in (_one_at_a_time, global_compiler_lock):  # in this order: a launch may have to compile
         if lock is not None:
             lock.acquire()
             _held.append(lock)

@@ -108,9 +108,9 @@ class Job:
 class Crew:
     """`count` threads: the caller and up to `count - 1` helpers that sleep between runs.
 
-    Nothing depends on the helpers: the caller could do all work alone, and does where none comes in time, has died, or could not
-    be started. So neither a busy machine nor a fork, which leaves them behind, can make a call wait for a thread that is not
-    at work.
+    Nothing depends on the helpers: the caller could do all work alone, and does where none comes in time, has died, or could
+    not be started. So neither a busy machine nor a fork, which leaves them behind, can make a call wait for a thread that is
+    not at work.
     """
 
     def __init__(self, count: int) -> None:
@@ -137,7 +137,7 @@ class Crew:
         """
         with self._turn:
             if self._busy:
-                raise RuntimeError("a plan was called while this very thread is in a plan of as many threads (a signal handler?)")
+                raise RuntimeError("a plan was called while this very thread is in a call of one (by a signal handler?)")
             self._busy = True
             try:
                 self._dismiss()  # where an exception came while the call before had another to deal with
