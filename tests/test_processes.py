@@ -6,8 +6,11 @@ Each test is a script in a process of its own, with a time limit, since most of 
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -62,20 +65,29 @@ def forked(work):
 """
 
 
-def run(code: str, tmp_path: Path, **environment: str) -> str:
+def run(code: str, tmp_path: Path, *, start: str = START, **environment: str) -> str:
     """What the script prints; it has to end well and in time."""
     script = tmp_path / "script.py"
-    script.write_text(START + code)
-    result = subprocess.run(
+    script.write_text(start + code, encoding="utf-8")
+    process = subprocess.Popen(
         [sys.executable, str(script)],
         env={**os.environ, **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=LIMIT,
+        start_new_session=True,  # children that hang go with it
     )
-    assert result.returncode == 0, result.stderr[-5000:]
-    return result.stdout
+    try:
+        output, errors = process.communicate(timeout=LIMIT)
+    finally:
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+    assert process.returncode == 0, errors[-5000:]
+    return output
 
 
 FORKED_POOL = """
@@ -120,7 +132,7 @@ def work_and_fork():
 
 pids = [forked(work), forked(work_and_fork)]
 assert work()
-assert exit_codes(pids, 200) == [0, 0]
+assert exit_codes(pids, 120) == [0, 0]
 """
     run(code, tmp_path)
 
@@ -145,7 +157,7 @@ pids = []
 for _ in range(20):
     time.sleep(0.003)
     pids.append(forked(lambda: equal(plan(xs[0]), by_plan) and equal(model(xs[0]), by_model)))
-codes = exit_codes(pids, 200)
+codes = exit_codes(pids, 120)
 stop.set()
 for server in servers:
     server.join()
@@ -395,3 +407,18 @@ time.sleep(0.3)
 """
     for _ in range(3):
         assert run(code, tmp_path).split() == ["True"]
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "servers.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S) if PAGE.is_file() else []
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_page_about_servers(number: int, tmp_path: Path) -> None:
+    """Every script of docs/servers.md runs as it stands there."""
+    if not PAGE.is_file():
+        pytest.skip("the documentation is not beside the tests")
+    assert len(BLOCKS) == 4
+    if '"fork"' in BLOCKS[number] and not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+    run(BLOCKS[number], tmp_path, start="")
