@@ -18,6 +18,7 @@ import pytest
 
 import epcore
 from epcore.data.synthetic import SyntheticFigures
+from epcore.evaluate.dataset import evaluate_dataset, map_predictor
 from epcore.kernels.cpu import launch, swish
 from epcore.kernels.cpu.fused.threads import Crew, Job, crew
 from epcore.network import Network
@@ -116,6 +117,21 @@ def test_predictions_of_one_plan(model: epcore.EfficientPose) -> None:
     expected = [epcore.predict(picture, plan) for picture in shown]
     with ThreadPoolExecutor(CALLERS) as pool:
         assert list(pool.map(lambda picture: epcore.predict(picture, plan), shown * 5)) == expected * 5
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_evaluations_that_share_a_predictor(backend: str, model: epcore.EfficientPose) -> None:
+    """By a plan, and by the operators of the backend."""
+    figures = SyntheticFigures(3, seed=5, split="test", size=64)
+    predictor = map_predictor(model, 2, 32, backend=backend)
+
+    def evaluate(_: int = 0) -> np.ndarray:
+        with epcore.use_backend(backend):
+            return evaluate_dataset(predictor, figures, 32, flip=True).scores
+
+    expected = evaluate()
+    with ThreadPoolExecutor(CALLERS) as pool:
+        assert all(np.array_equal(scores, expected) for scores in pool.map(evaluate, range(2 * CALLERS)))
 
 
 def test_an_event_loop_in_a_thread(model: epcore.EfficientPose, pictures: np.ndarray) -> None:
