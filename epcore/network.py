@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
 from math import prod
 from typing import Any, Self
 
@@ -37,6 +36,7 @@ class Network:
         self._drop_rng = np.random.default_rng(seed)
         self._shard = (0, 1)
         self._checked: set[Shape] = set()
+        self._schedule = _schedule(graph)
 
     # ---- state -------------------------------------------------------------------------------------------------------
 
@@ -167,15 +167,6 @@ class Network:
             self._follow(node, *saved[2:4])
         return y
 
-    @cached_property
-    def _schedule(self) -> list[tuple[Node, list[str]]]:
-        """Every node with the values nobody needs after it."""
-        last = {name: node.name for node in self.graph.nodes.values() for name in node.inputs}
-        return [
-            (node, [name for name in dict.fromkeys(node.inputs) if last[name] == node.name])
-            for node in self.graph.nodes.values()
-        ]
-
     def _drop_mask(self, x: Any, node: Node) -> Array:
         data = x.data if isinstance(x, Tensor) else x
         N, (rank, ranks) = data.shape[0], self._shard
@@ -216,3 +207,9 @@ class Network:
 
     def __repr__(self) -> str:
         return summarize(self.name, self.graph)
+
+
+def _schedule(graph: Graph) -> list[tuple[Node, list[str]]]:
+    """Every node with the values nobody needs after it."""
+    last = {name: node.name for node in graph.nodes.values() for name in node.inputs}
+    return [(node, [name for name in dict.fromkeys(node.inputs) if last[name] == node.name]) for node in graph.nodes.values()]

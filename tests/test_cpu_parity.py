@@ -16,6 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import epcore
+from epcore.kernels.cpu import launch
 from epcore.op import Op
 from epcore.ops import OPS
 
@@ -238,23 +240,27 @@ def test_every_operator_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("op", EXAMPLES)
-def test_same_bits_for_any_number_of_threads(op: str) -> None:
+def test_same_bits_for_any_number_of_threads(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without Numba's threads, as in a process that was forked from one that has them."""
     make, attributes = EXAMPLES[op]
 
     def run(threads: int) -> list[bytes]:
-        numba.set_num_threads(threads)
+        epcore.set_threads(threads)
         y, saved = kernel(op).forward(*make(), **attributes)
         gradients = kernel(op).backward(gradient(y, 7), saved, **attributes)
         return [array.tobytes() for array in (y, *gradients) if array is not None]
 
-    before = numba.get_num_threads()
     try:
         once, again = run(1), run(1)
         most = run(numba.config.NUMBA_NUM_THREADS)
+        monkeypatch.setattr(launch, "_alone", True)
+        monkeypatch.setattr(launch, "_prepare_thread", None)  # what comes before any launch on Numba's threads
+        alone = run(1)
     finally:
-        numba.set_num_threads(before)
+        epcore.set_threads(None)
     assert once == again
     assert once == most
+    assert once == alone
 
 
 @pytest.mark.parametrize("op", EXAMPLES)

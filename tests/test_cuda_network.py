@@ -194,6 +194,22 @@ class TestGraph:
                 for label, want in expected.items():
                     np.testing.assert_array_equal(place.get(getattr(outputs, label)), place.get(want))
 
+    def test_outputs_belong_to_the_caller(self) -> None:
+        with device("gpu") as place:
+            plan = CudaGraphPlan(randomise(epcore.EfficientPose("RT")).to("cuda"), resolution=64)
+            first, second = (place.put(np.full((1, 64, 64, 3), value, np.float32)) for value in (0.5, -0.5))
+            outputs = plan(first)
+            kept = {label: place.get(maps).copy() for label, maps in outputs.by_label().items()}
+            other = plan(second)
+            for label, maps in outputs.by_label().items():
+                np.testing.assert_array_equal(place.get(maps), kept[label])
+                assert not np.array_equal(place.get(other.by_label()[label]), kept[label])
+            assert plan(first, out=other) is other
+            for label, maps in other.by_label().items():
+                np.testing.assert_array_equal(place.get(maps), kept[label])
+            with pytest.raises(ValueError, match="out has pafs, expected pafs, confs2"):
+                plan(first, out=epcore.PoseOutputs.of({"pafs": outputs.pafs}))
+
     def test_refuses_another_shape(self) -> None:
         with device("gpu") as place:
             plan = CudaGraphPlan(epcore.EfficientPose("RT").to("cuda"), resolution=64)

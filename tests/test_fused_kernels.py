@@ -77,11 +77,11 @@ def test_crew_runs_every_thread_once_a_run() -> None:
     crew = Crew(3)
     for _ in range(50):
         seen: list[int] = []
-        lock = threading.Lock()
+        all_here = threading.Barrier(3, timeout=60)  # a run is over when thread 0 is: it waits for the others here
 
-        def job(thread: int, seen: list[int] = seen, lock: threading.Lock = lock) -> None:
-            with lock:
-                seen.append(thread)
+        def job(thread: int, seen: list[int] = seen, all_here: threading.Barrier = all_here) -> None:
+            seen.append(thread)
+            all_here.wait()
 
         crew.run(job)
         assert sorted(seen) == [0, 1, 2]

@@ -120,11 +120,9 @@ def test_training_step_of_rt(dtype: type, backend: str, loss_bound: float, gradi
 @pytest.mark.parametrize("threads", [1, 2])
 def test_gradients_are_bitwise_the_same_every_time(threads: int) -> None:
     """Two runs, and runs with one and two threads."""
-    numba = pytest.importorskip("numba")
-    before = numba.get_num_threads()
 
     def gradients(count: int) -> dict[str, np.ndarray]:
-        numba.set_num_threads(min(count, before))
+        epcore.set_threads(count)
         rng = np.random.default_rng(0)
         model = epcore.EfficientPose("RT").train()
         tape = epcore.Tape()
@@ -135,6 +133,6 @@ def test_gradients_are_bitwise_the_same_every_time(threads: int) -> None:
     try:
         first, second = gradients(1), gradients(threads)
     finally:
-        numba.set_num_threads(before)
+        epcore.set_threads(None)
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)

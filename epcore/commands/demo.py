@@ -10,8 +10,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from epcore.commands.model import load_model
 from epcore.commands.output import write_atomically
 from epcore.commands.progress import progress
@@ -86,8 +84,7 @@ def _predict(model: EfficientPose, count: int) -> tuple[list[Prediction], dict[s
         x, geometry = preprocess(record.pixels(), model.resolution)
         outputs = plan(x)
         fractions, _ = decode(outputs.final[0])
-        pafs = np.array(outputs.pafs[0])
-        predictions.append(Prediction(record, geometry.to_picture(fractions), outputs.final[0].copy(), pafs))
+        predictions.append(Prediction(record, geometry.to_picture(fractions), outputs.final[0], outputs.pafs[0]))
 
     def milliseconds(function: object, repeats: int) -> float:
         best = float("inf")

@@ -72,7 +72,7 @@ def map_predictor(model: EfficientPose | Network, batch: int, resolution: int, *
     """A function from pictures (batch,R,R,3) uint8 to the last confidence maps, by a compiled plan on the CPU, else by the
     operators. It normalises the pictures as the model wants them.
 
-    Call it, and the function, within `use_backend(backend)`. The maps hold until the next call.
+    Call it, and the function, within `use_backend(backend)`.
     """
     preprocessing = getattr(model, "preprocessing", "imagenet")
     if backend in ("auto", "cpu") and not any(is_cupy(array) for array in model.parameters.values()):

@@ -4,13 +4,14 @@
     plan = CudaGraphPlan(model, batch=1)
     outputs = plan(x)               # x CuPy float32; what model(x) gives
 
-A plan is a snapshot of the weights. It owns a private memory pool: every map lives there, places are reused within a run, and
-nothing is allocated after the first call. `outputs` are the plan's own arrays, overwritten by the next call: copy what has to
-stay. How layers fuse is said in `epcore.inference.fold`; the kernels are those of `epcore.kernels.cuda`.
+A plan is a snapshot of the weights. It owns a private memory pool: every map lives there, places are reused within a run. A
+call allocates what it returns, from the current pool, and nothing else; with `out` not even that. How layers fuse is said in
+`epcore.inference.fold`; the kernels are those of `epcore.kernels.cuda`.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -136,16 +137,19 @@ class CudaGraphPlan:
             finally:
                 self._graph = self._stream.end_capture()
         self._network = network  # holds the weights the graph reads
+        self._lock = threading.Lock()
 
     @property
     def pool_bytes(self) -> int:
         """All GPU memory the plan holds: weights, input and every map."""
         return self._pool.total_bytes()
 
-    def __call__(self, x: Array) -> Any:
-        """What the model gives for x, in arrays that the next call overwrites. Ordered after and before the current stream.
+    def __call__(self, x: Array, *, out: Any = None) -> Any:
+        """What the model gives for x, in new arrays of the caller's. Ordered after and before the current stream.
 
-        x may be a NumPy array: it is copied to the GPU first. Raises TypeError or ValueError for any other x.
+        x may be a NumPy array: it is copied to the GPU first. out: what an earlier call returned; its arrays are written and it
+        is returned again. It is the caller's to guard. Any number of threads may call one plan. Raises TypeError or ValueError
+        for any other x or out.
         """
         cupy = require_cupy()
         if not (is_cupy(x) or isinstance(x, np.ndarray)):
@@ -153,13 +157,37 @@ class CudaGraphPlan:
         if x.shape != self._x.shape or x.dtype != self._x.dtype:
             raise ValueError(f"x is {x.dtype} {x.shape}, this plan takes {self._x.dtype} {self._x.shape}")
         x = cupy.asarray(x)
+        if out is None:
+            # The current stream's memory: the plan's stream writes it, but it is freed and used again in the caller's order.
+            arrays = {label: cupy.empty_like(maps) for label, maps in self._outputs.items()}
+        else:
+            arrays = self._check_out(out)
         stream = cupy.cuda.get_current_stream()
-        self._stream.wait_event(stream.record())
-        with self._stream:
-            self._x[...] = x
-            self._graph.launch(self._stream)
-        stream.wait_event(self._stream.record())
-        return PoseOutputs.of(self._outputs) if self._pose else self._outputs
+        with self._lock:  # what two threads put into the plan's stream must not mingle
+            self._stream.wait_event(stream.record())
+            with self._stream:
+                self._x[...] = x
+                self._graph.launch(self._stream)
+                for label, maps in self._outputs.items():
+                    arrays[label][...] = maps
+            finished = self._stream.record()
+        stream.wait_event(finished)
+        if out is not None:
+            return out
+        return PoseOutputs.of(arrays) if self._pose else arrays
+
+    def _check_out(self, out: Any) -> Values:
+        kind = PoseOutputs if self._pose else dict
+        if not isinstance(out, kind):
+            raise TypeError(f"out is a {type(out).__name__}, expected the {kind.__name__} that an earlier call returned")
+        arrays: Values = out.by_label() if isinstance(out, PoseOutputs) else out
+        if arrays.keys() != self._outputs.keys():
+            raise ValueError(f"out has {', '.join(map(str, arrays)) or 'nothing'}, expected {', '.join(self._outputs)}")
+        for label, maps in self._outputs.items():
+            array = arrays[label]
+            if not is_cupy(array) or array.shape != maps.shape or array.dtype != maps.dtype:
+                raise ValueError(f"out: {label} is not a CuPy array, {maps.dtype} {maps.shape}")
+        return arrays
 
 
 def _reads(layer: Layer) -> list[str]:

@@ -4,22 +4,26 @@
     outputs = plan(x)               # what model(x) gives, several times faster
     print(plan.profile())
 
-A plan is a snapshot: the weights as they are now, batch norms folded, every buffer allocated. A call allocates nothing.
+A plan is a snapshot: the weights as they are now, batch norms folded, every buffer allocated. A call allocates what it returns
+and nothing else; with `out` not even that. Any number of threads may call one plan: they take turns, and what each gets is its
+own.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from epcore.inference.fold import Layer, fold
 from epcore.inference.program import Program, assemble
+from epcore.kernels.cpu.arrays import empty
+from epcore.kernels.cpu.fused import fields as f
+from epcore.kernels.cpu.fused.threads import LINE, crew
 from epcore.models.efficientpose import EfficientPose, PoseOutputs
 from epcore.network import Network
 from epcore.threads import get_threads
@@ -62,8 +66,6 @@ class Plan:
     """
 
     def __init__(self, model: Network, batch: int, resolution: tuple[int, int], threads: int) -> None:
-        from epcore.kernels.cpu.fused.threads import LINE, crew
-
         self.name = model.name
         self.batch, self.threads = batch, threads
         self.resolution = resolution[0] if resolution[0] == resolution[1] else resolution
@@ -74,14 +76,13 @@ class Plan:
         layers = fold(model.graph, model.parameters)
         shapes = model.graph.shapes(batch, self.input_shape[1:])
         self._program: Program = assemble(layers, shapes, model.graph.outputs, threads)
-        self._counters = np.zeros(len(self._program.steps) * threads * LINE, np.int64)
-        self._done = np.zeros(len(self._program.steps) * LINE, np.int64)
         self._crew = crew(threads)
-        self._lock = threading.Lock()
-        self._outputs = {label: self._view(label) for label in self._program.outputs}
+        self._origin = self._program.arena.ctypes.data
+        self._views = {label: self._view(label) for label in self._program.outputs}
         # Compiled (or loaded) here and not in the threads: one that failed would leave the others waiting.
         self._execute = _executor()
-        self._execute(self._program.arena, self._program.arena, self._program.rows[:0], self._counters, self._done, 0, 1)
+        counters = np.zeros(1, np.int64)
+        self._execute(self._program.arena, self._program.arena, self._program.rows[:0], counters, counters, 0, 1)
 
     @property
     def layers(self) -> list[Layer]:
@@ -100,29 +101,42 @@ class Plan:
     def arena_bytes(self) -> int:
         return self._program.arena.nbytes
 
-    def __call__(self, x: np.ndarray) -> Any:
+    def __call__(self, x: np.ndarray, *, out: Any = None) -> Any:
         """What the model gives for x (batch, R, R, 3) float32, C-contiguous.
 
-        The arrays returned belong to the plan and hold until its next call: copy what you keep. Raises TypeError or
-        ValueError, naming what came, for any other x.
+        The arrays returned are new and the caller's. out: what an earlier call returned; its arrays are written and it is
+        returned again. It is the caller's to guard: nobody else may read or write it during the call, and after an exception
+        in the call it holds anything.
+
+        From several threads calls take turns, with those of all plans of as many threads if that is more than one. Raises
+        TypeError or ValueError, naming what came, for any other x or out; RuntimeError in a signal handler that interrupted a
+        plan.
         """
         self._check(x)
-        with self._lock:
-            self._run(self._program.rows, x.reshape(-1))
-        return PoseOutputs.of(self._outputs) if self._pose else dict(self._outputs)
+        arrays = self._allocate() if out is None else self._check_out(out, x)
+        self._crew.call(lambda: self._compute(x, arrays))
+        if out is not None:
+            return out
+        return PoseOutputs.of(arrays) if self._pose else arrays
 
     def profile(self, x: np.ndarray | None = None, repeats: int = 20) -> Profile:
         """Median time of every step over `repeats` runs, each step run by itself (so the sum is a little above a call)."""
         x = np.zeros(self.input_shape, np.float32) if x is None else x
         self._check(x)
+        picture = x.reshape(-1)
         seconds = np.zeros((repeats, len(self._program.steps)))
-        with self._lock:
-            self._run(self._program.rows, x.reshape(-1))
+        arrays = self._allocate()
+        rows = self._rows(arrays)
+
+        def measure() -> None:
+            self._run(rows, picture, arrays)
             for run in range(repeats):
                 for s in range(len(self._program.steps)):
                     started = perf_counter()
-                    self._run(self._program.rows[s : s + 1], x.reshape(-1))
+                    self._run(rows[s : s + 1], picture, arrays)
                     seconds[run, s] = perf_counter() - started
+
+        self._crew.call(measure)
         costs = self._graph.costs(self.batch, self.input_shape[1:])
         shapes = self._graph.shapes(self.batch, self.input_shape[1:])
         timings = Profile()
@@ -141,20 +155,68 @@ class Plan:
             f"{self.constant_bytes / 2**20:.1f} MiB constants, {self.working_bytes / 2**20:.1f} MiB working memory)"
         )
 
-    def _run(self, rows: np.ndarray, picture: np.ndarray) -> None:
-        from epcore.inference.executor import execute
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a plan cannot be pickled or copied: it is laid out for this processor and run by threads of this process; pickle "
+            "the model, and call epcore.compile(model) where the plan is wanted"
+        )
 
-        program = self._program
-        self._counters[:] = self._done[:] = 0
-        self._crew.run(lambda thread: execute(program.arena, picture, rows, self._counters, self._done, thread, self.threads))
+    def _compute(self, x: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
+        """The outputs for x into these arrays. Within the crew's `call`."""
+        self._run(self._rows(arrays), x.reshape(-1), arrays)
+        for label, view in self._views.items():
+            arrays[label][...] = view
+
+    def _run(self, rows: np.ndarray, picture: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
+        """Run these rows. Counters and rows are of this run only: a helper that comes late finds nothing left in them to do,
+        even when the next run has begun. It holds the arrays as long as it might write to them."""
+        program, execute, threads = self._program, self._execute, self.threads
+        counters = np.zeros(len(rows) * threads * LINE, np.int64)
+        done = np.zeros(len(rows) * LINE, np.int64)
+
+        def work(thread: int, _held: Mapping[str, np.ndarray] = arrays) -> None:
+            execute(program.arena, picture, rows, counters, done, thread, threads)
+
+        self._crew.run(work)
+
+    def _rows(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The program with outputs that go straight to these arrays: as distances from the arena, in elements."""
+        rows = self._program.rows.copy()
+        for label, step in self._program.direct.items():
+            rows[step, f.Y] = (arrays[label].ctypes.data - self._origin) // 4
+        return rows
+
+    def _allocate(self) -> dict[str, np.ndarray]:
+        """New arrays for the outputs, by label in the network's order."""
+        return {label: empty(shape) for label, shape in self._program.shapes.items()}
 
     def _view(self, label: str) -> np.ndarray:
         place = self._program.outputs[label]
         N, H, W, C = place.shape
         strides = (4 * place.image, 4 * W * place.pixel, 4 * place.pixel, 4)
-        view = np.lib.stride_tricks.as_strided(self._program.arena[place.offset :], (N, H, W, C), strides)
-        view.flags.writeable = False
-        return view
+        return np.lib.stride_tricks.as_strided(self._program.arena[place.offset :], (N, H, W, C), strides)
+
+    def _check_out(self, out: Any, x: np.ndarray) -> dict[str, np.ndarray]:
+        expected = self._program.shapes
+        kind = PoseOutputs if self._pose else dict
+        if not isinstance(out, kind):
+            raise TypeError(f"out is a {type(out).__name__}, expected the {kind.__name__} that an earlier call returned")
+        arrays = out.by_label() if isinstance(out, PoseOutputs) else out
+        if arrays.keys() != expected.keys():
+            raise ValueError(f"out has {', '.join(map(str, arrays)) or 'nothing'}, expected {', '.join(expected)}")
+        earlier = {"x": x}
+        for label, shape in expected.items():
+            array = arrays[label]
+            if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
+                came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
+                raise ValueError(f"out: {label} is {came}, expected float32 {shape}")
+            if not (array.flags.c_contiguous and array.flags.aligned and array.flags.writeable):
+                raise ValueError(f"out: {label} has to be C-contiguous, aligned and writeable")
+            for name, other in earlier.items():
+                if np.may_share_memory(array, other):  # exact, as both are in one piece
+                    raise ValueError(f"out: {label} overlaps {name}")
+            earlier[label] = array
+        return dict(arrays)
 
     def _check(self, x: np.ndarray) -> None:
         if not isinstance(x, np.ndarray):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,12 +34,18 @@ class Step:
 
 @dataclass
 class Program:
-    """rows (steps, fields.COUNT) int64; arena float32 with the constants in it; outputs: label -> place."""
+    """rows (steps, fields.COUNT) int64; arena float32 with the constants in it.
+
+    outputs: label -> place in the arena. shapes: label -> shape of every output. direct: label -> the step that writes this
+    output where its row says, outside the arena; nothing reads it there, and it has no place.
+    """
 
     rows: np.ndarray
     arena: np.ndarray
     steps: list[Step]
     outputs: dict[str, Place]
+    shapes: dict[str, Shape]
+    direct: dict[str, int]
     constant_bytes: int
     working_bytes: int
 
@@ -323,9 +330,12 @@ class Assembler:
     def finish(self, outputs: Mapping[str, str]) -> Program:
         """Lay out the arena and write the rows."""
         last = len(self.steps) - 1
-        for name in outputs.values():
-            self.places[name].buffer.use(last)
-        buffers = {id(buffer): buffer for _, _, buffer, _ in self.pending}
+        direct = self._direct(outputs)
+        kept = {label: self.places[name] for label, name in outputs.items() if label not in direct}
+        for place in kept.values():
+            place.buffer.use(last)
+        outside = {id(self.places[outputs[label]].buffer) for label in direct}
+        buffers = {id(buffer): buffer for _, _, buffer, _ in self.pending if id(buffer) not in outside}
         end = allocate(list(buffers.values()), self.constant_size)
         rows = np.zeros((len(self.steps), f.COUNT), np.int64)
         for step, at, buffer, start in self.pending:
@@ -340,10 +350,28 @@ class Assembler:
             rows,
             arena,
             self.steps,
-            {label: self.places[name] for label, name in outputs.items()},
+            kept,
+            {label: self.places[name].shape for label, name in outputs.items()},
+            direct,
             4 * self.constant_size,
             4 * (arena.size - self.constant_size),
         )
+
+    def _direct(self, outputs: Mapping[str, str]) -> dict[str, int]:
+        """Outputs that one step writes, alone in their buffer, and none reads: they can lie anywhere. The kernels of these
+        steps reach them by their distance from the arena, however far that is, and never ask whether it is negative."""
+        order = {id(step): s for s, step in enumerate(self.steps)}
+        uses: dict[int, list[tuple[int, int]]] = {}
+        for step, at, buffer, _ in self.pending:
+            uses.setdefault(id(buffer), []).append((order[id(step)], at))
+        names = Counter(outputs.values())
+        direct = {}
+        for label, name in outputs.items():
+            place = self.places[name]
+            used = uses[id(place.buffer)]
+            if len(used) == 1 and used[0][1] == f.Y and place.start == 0 and place.pixel == place.shape[3] and names[name] == 1:
+                direct[label] = used[0][0]
+        return direct
 
 
 def _check_readers(layers: Sequence[Layer]) -> None:

@@ -45,6 +45,12 @@ class PoseOutputs:
         confs = {int(label.removeprefix("confs")): maps for label, maps in outputs.items() if label.startswith("confs")}
         return cls(outputs.get("pafs"), tuple(confs.values()), outputs.get("upscaled"), tuple(confs))
 
+    def by_label(self) -> dict[str, Array]:
+        """The maps there are, as `Network.run` names them: what `of` takes."""
+        confs = {f"confs{number}": maps for number, maps in zip(self.passes, self.confs, strict=True)}
+        maps = {"pafs": self.pafs, **confs, "upscaled": self.upscaled}
+        return {label: array for label, array in maps.items() if array is not None}
+
     @property
     def confs2(self) -> Array | None:
         return self.confs[self.passes.index(2)] if 2 in self.passes else None

@@ -15,7 +15,7 @@ from typing import Any
 from numba import njit
 from numba.core.caching import FunctionCache
 
-from epcore.threads import limit_numba
+from epcore.kernels.cpu.launch import ParallelKernel
 
 HERE = Path(__file__).parent
 # Files whose code is compiled into other files' kernels.
@@ -40,9 +40,9 @@ def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     return dispatcher
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function whose `prange` loops run on all of Numba's threads."""
-    return _compile(function, parallel=True)
+def kernel(function: Callable[..., Any]) -> ParallelKernel:
+    """Compile a function whose `prange` loops run on Numba's threads, `get_threads()` of them. Compiled code cannot call it."""
+    return ParallelKernel(function, _compile)
 
 
 def serial_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,7 +54,5 @@ def released_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that lets other Python threads run meanwhile: the plans bring their own threads."""
     return _compile(function, nogil=True)
 
-
-limit_numba()  # every kernel is compiled here, so none runs before its threads are counted
 
 inlined = njit(error_model="numpy", forceinline=True)  # a part of kernels, cached with them
