@@ -15,6 +15,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from epcore.kernels.cpu.cache_folders import settle
+
 AHEAD = 2  # tasks a process has at a time: one at work, one waiting
 
 
@@ -24,6 +26,7 @@ class Workers:
     def __init__(self, function: Callable[[Any], Any], count: int) -> None:
         if count < 1:
             raise ValueError(f"count is {count}, expected at least one process")
+        settle()  # the processes share what they compile, and one of them says where it cannot be kept
         context = multiprocessing.get_context("spawn")
         self._processes, self._pipes = [], []
         for number in range(count):
