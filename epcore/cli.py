@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from typing import TextIO
+
+from epcore.notices import Notice
 
 # name -> what `epcore --help` says; the module epcore.commands.<name> is imported only when it is needed.
 COMMANDS = {
@@ -46,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
     try:
-        return options.run(options)
+        with _notices_as_lines():
+            return options.run(options)
     except BrokenPipeError:  # `epcore audit | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -55,3 +61,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
         print(f"epcore: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _notices_as_lines() -> Iterator[None]:
+    """What the library has to say is one line on standard error; other warnings look as Python shows them."""
+    shown = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not issubclass(category, Notice):
+            shown(message, category, filename, lineno, file, line)
+        elif sys.stderr is not None:
+            print(f"epcore: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
