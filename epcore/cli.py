@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except MemoryError as error:
+        print(f"epcore: error: out of memory. {' '.join(str(error).split())}".rstrip(), file=sys.stderr)
+        return 2
     except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
         print(f"epcore: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ import stat
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -172,7 +172,7 @@ class Folders:
         if (temporary := self._temporary()) is not None:
             with suppress(OSError):  # full: this process has its kernels in memory, others compile theirs
                 temporary.write(name, data)
-        _say_nowhere(failed)
+        _say_nowhere("; ".join(f"{folder.path.parent}: {_reason(error)}" for folder, error in failed))
 
     def remove(self, prefix: str) -> None:
         """Remove the files whose names start with `prefix`, wherever that is possible."""
@@ -206,12 +206,13 @@ def settle(source: Path = Path(__file__).parent) -> None:
 
 def share_temporary() -> None:
     """Make a temporary folder, unless one was inherited that still exists, and name it to processes started from now on."""
-    if _temporary_root() is not None or os.environ.get(INHERITED) == _NOWHERE:
+    if _temporary_root() is not None:
         return
     try:
         root = Path(tempfile.mkdtemp(prefix=_PREFIX))  # mode 0700
-    except OSError:
+    except OSError as error:
         os.environ[INHERITED] = _NOWHERE
+        _say_nowhere(_reason(error))
         return
     os.environ[INHERITED] = str(root)
     _remove_left_behind(root.parent)
@@ -268,6 +269,7 @@ def _remove_left_behind(parent: Path) -> None:
 # ---- what is said
 
 _said: set[str] = set()
+_told = os.environ.get(INHERITED) == _NOWHERE  # by the process that started this one
 
 
 def _say(what: str, text: str) -> None:
@@ -280,8 +282,10 @@ def _say_elsewhere(error: OSError, instead: Folder) -> None:
     _say("elsewhere", f"NUMBA_CACHE_DIR cannot be written ({_reason(error)}): compiled kernels are kept in {instead.path}")
 
 
-def _say_nowhere(failed: Sequence[tuple[Folder, OSError]]) -> None:
-    """Once for this process and those that share its temporary folder."""
+def _say_nowhere(reason: str) -> None:
+    """Once for this process and those that share its temporary folder, or its lack of one."""
+    if _told:
+        return
     root = _temporary_root()
     if root is not None:
         try:
@@ -290,11 +294,10 @@ def _say_nowhere(failed: Sequence[tuple[Folder, OSError]]) -> None:
             return
         except OSError:
             pass
-    reasons = "; ".join(f"{folder.path.parent}: {_reason(error)}" for folder, error in failed)
     _say(
         "nowhere",
         "compiled kernels cannot be kept, so every process compiles them anew: set NUMBA_CACHE_DIR to a folder that can be "
-        f"written ({reasons})",
+        f"written ({reason})",
     )
 
 
