@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
-from typing import TextIO
 
-from epcore.notices import Notice
+from epcore.notices import as_lines
 
 # name -> what `epcore --help` says; the module epcore.commands.<name> is imported only when it is needed.
 COMMANDS = {
@@ -36,6 +34,8 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. 0: done, 1: a check failed, 2: the input was wrong, 130: interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stderr is None:  # closed: what is printed there would land in standard output
+        sys.stderr = io.StringIO()
     parser = argparse.ArgumentParser(
         prog="epcore", description="EfficientPose from scratch: predict, audit, check, train, port."
     )
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
     try:
-        with _notices_as_lines():
+        with as_lines():
             return options.run(options)
     except BrokenPipeError:  # `epcore audit | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -64,28 +64,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
         print(f"epcore: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-
-
-@contextmanager
-def _notices_as_lines() -> Iterator[None]:
-    """What the library has to say is one line on standard error; other warnings look as Python shows them."""
-    shown = warnings.showwarning
-
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if not issubclass(category, Notice):
-            shown(message, category, filename, lineno, file, line)
-        elif sys.stderr is not None:
-            print(f"epcore: {message}", file=sys.stderr)
-
-    warnings.showwarning = show
-    try:
-        yield
-    finally:
-        warnings.showwarning = shown

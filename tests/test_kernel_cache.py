@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from numba import config
 
-from epcore.cli import _notices_as_lines
 from epcore.kernels.cpu import cache, cache_folders
 from epcore.kernels.cpu.cache_folders import INHERITED, CacheNotice, Folder
+from epcore.notices import as_lines
 
 SOURCE = """
 from epcore.kernels.cpu.cache import cached
@@ -373,7 +373,7 @@ def test_folders_of_killed_processes_are_removed(source: Path, tmp_path: Path) -
 def test_the_command_line_says_it_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     others: list[object] = []
     monkeypatch.setattr(warnings, "showwarning", lambda *shown: others.append(shown[0]))
-    with _notices_as_lines():
+    with as_lines():
         warnings.showwarning(CacheNotice("kernels are not kept"), CacheNotice, "file.py", 1)
         warnings.showwarning(UserWarning("something else"), UserWarning, "file.py", 2)
     warnings.showwarning(CacheNotice("afterwards"), CacheNotice, "file.py", 3)

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from epcore.kernels.cpu.cache_folders import settle
+from epcore.notices import as_lines
 
 AHEAD = 2  # tasks a process has at a time: one at work, one waiting
 
@@ -102,7 +103,7 @@ class Workers:
 def _serve(pipe: Connection) -> None:
     """What a process does until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    with suppress(EOFError, OSError):
+    with as_lines(), suppress(EOFError, OSError):
         function = pipe.recv()
         while True:
             argument = pipe.recv()
