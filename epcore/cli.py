@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+
+from epcore.notices import as_lines
 
 # name -> what `epcore --help` says; the module epcore.commands.<name> is imported only when it is needed.
 COMMANDS = {
@@ -31,6 +34,8 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. 0: done, 1: a check failed, 2: the input was wrong, 130: interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stderr is None:  # closed: what is printed there would land in standard output
+        sys.stderr = io.StringIO()
     parser = argparse.ArgumentParser(
         prog="epcore", description="EfficientPose from scratch: predict, audit, check, train, port."
     )
@@ -46,12 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
     try:
-        return options.run(options)
+        with as_lines():
+            return options.run(options)
     except BrokenPipeError:  # `epcore audit | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130
+    except MemoryError as error:
+        print(f"epcore: error: out of memory. {' '.join(str(error).split())}".rstrip(), file=sys.stderr)
+        return 2
     except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
         print(f"epcore: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -146,7 +146,7 @@ def _python(code: str, **environment: str) -> str:
 def test_a_new_process_loads_compiled_kernels_and_notices_changed_sources(tmp_path: Path) -> None:
     use = """
 import numpy as np
-from epcore.kernels.cpu import jit
+from epcore.kernels.cpu import cache
 {change}
 from epcore.kernels.cpu import swish
 swish.forward(np.ones(100, np.float32))
@@ -155,7 +155,7 @@ print(sum(swish.activate.stats.cache_hits.values()), sum(swish.activate.stats.ca
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
     assert _python(use.format(change=""), **cache) == "0 1"
     assert _python(use.format(change=""), **cache) == "1 0"
-    assert _python(use.format(change="jit._DIGEST = 'another simd.py'"), **cache) == "0 1"
+    assert _python(use.format(change="cache._DIGEST = 'another simd.py'"), **cache) == "0 1"
 
 
 @pytest.mark.skipif(not PROCESSOR.is_x86, reason="names of x86 registers; for AArch64 see tests/test_aarch64.py")

@@ -15,6 +15,8 @@ STDOUT = "-"
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise now what `write_atomically` would raise after the work. Raises OSError naming the path."""
     if os.fspath(path) == STDOUT:
+        if sys.stdout is None:
+            raise OSError("cannot write to standard output: it is closed")
         return
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -31,6 +33,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
     Raises OSError naming the path; then nothing is left behind and an older file of that name stays as it was.
     """
     if os.fspath(path) == STDOUT and isinstance(data, str):
+        check_writable(path)
         sys.stdout.write(data)
         sys.stdout.flush()
         return
@@ -42,6 +45,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
 def open_atomically(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file that takes its place when the block ends without an error; "-" is standard output. Raises as above."""
     if os.fspath(path) == STDOUT:
+        check_writable(path)
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def read_history(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
 
 def draw(histories: list[dict[str, list[dict[str, Any]]]], kind: str) -> bytes:
     """The picture's file. Raises ModuleNotFoundError without matplotlib."""
+    # It says on standard error where it keeps its list of fonts when there is no home; a plot is one process' affair.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:

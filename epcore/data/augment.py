@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from numba import njit
 
 from epcore.data.record import Person
+from epcore.kernels.cpu.cache import cached
 from epcore.skeleton import FLIP_PERMUTATION
 
-_compiled = njit(cache=True, nogil=True, error_model="numpy")
+_compiled = partial(cached, nogil=True, error_model="numpy")
 
 
 @dataclass(frozen=True)

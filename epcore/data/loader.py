@@ -11,15 +11,16 @@ import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
-from numba import njit
 
 from epcore.data.augment import NO_AUGMENTATION, Augmentation, crop_matrix, invert, transform_person, transform_points, warp
 from epcore.data.record import Person, Record, crop_square
 from epcore.data.targets import LIMB_WIDTH, LOW_STRIDE, Targets, render_targets
 from epcore.data.workers import Workers
+from epcore.kernels.cpu.cache import cached
 from epcore.pose.preprocess import normalize
 from epcore.skeleton import FLIP_PERMUTATION
 
@@ -293,7 +294,7 @@ class Loader:
 _LEVELS = normalize(np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1))  # (256,3) float32: the input has no others
 
 
-@njit(cache=True, nogil=True)
+@partial(cached, nogil=True)
 def _normalize(pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """pixels (N,R,R,3) uint8 -> float32, the values of `epcore.pose.normalize` looked up."""
     x = np.empty(pixels.shape, np.float32)

@@ -11,11 +11,13 @@ towards the light (x right, y down, z to the viewer) and the share of ambient li
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
-from numba import njit
 
-_compiled = njit(cache=True, nogil=True, error_model="numpy")
+from epcore.kernels.cpu.cache import cached
+
+_compiled = partial(cached, nogil=True, error_model="numpy")
 
 
 @_compiled

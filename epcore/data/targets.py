@@ -14,17 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from numba import njit
 
+from epcore.kernels.cpu.cache import cached
 from epcore.skeleton import LIMBS
 
 LIMB_WIDTH = 16.0  # pixels of the input: two of a map of stride 8, as OpenPose has it. The paper gives no figure.
 LOW_STRIDE = 8  # of pafs, confs2, confs3
 
 _LIMBS = np.array(LIMBS)
-_compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
+_compiled = partial(cached, nogil=True, error_model="numpy", fastmath=False)
 
 
 @dataclass(frozen=True)

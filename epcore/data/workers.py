@@ -15,6 +15,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from epcore.kernels.cpu.cache_folders import settle
+from epcore.notices import as_lines
+
 AHEAD = 2  # tasks a process has at a time: one at work, one waiting
 
 
@@ -24,6 +27,7 @@ class Workers:
     def __init__(self, function: Callable[[Any], Any], count: int) -> None:
         if count < 1:
             raise ValueError(f"count is {count}, expected at least one process")
+        settle()  # the processes share what they compile, and one of them says where it cannot be kept
         context = multiprocessing.get_context("spawn")
         self._processes, self._pipes = [], []
         for number in range(count):
@@ -99,7 +103,7 @@ class Workers:
 def _serve(pipe: Connection) -> None:
     """What a process does until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    with suppress(EOFError, OSError):
+    with as_lines(), suppress(EOFError, OSError):
         function = pipe.recv()
         while True:
             argument = pipe.recv()

@@ -26,7 +26,7 @@ from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.threads import LINE, crew
 from epcore.models.efficientpose import EfficientPose, PoseOutputs
 from epcore.network import Network
-from epcore.threads import get_threads
+from epcore.threads import check_threads, get_threads
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,8 @@ def compile(
 
     resolution: side, or (height, width), of x; the model's own by default. threads: `epcore.get_threads()` by default.
     Raises TypeError for anything but a float32 network on NumPy arrays and ValueError for a network with parts that plans
-    do not know, for a batch or thread count below 1, and for a model in training mode.
+    do not know, for a batch or thread count below 1, for more threads than `epcore.threads.MOST`, and for a model in training
+    mode.
     """
     if not isinstance(model, Network):
         raise TypeError(f"model is a {type(model).__name__}, expected a network of epcore")
@@ -253,9 +254,9 @@ def compile(
     if model.dtype != np.float32 or not all(isinstance(array, np.ndarray) for array in model.parameters.values()):
         raise TypeError(f"compile takes float32 parameters in NumPy arrays, {model.name} has {model.dtype}")
     threads = get_threads() if threads is None else threads
-    for name, number in (("batch", batch), ("threads", threads)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} is {number!r}, expected a whole number above 0")
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"batch is {batch!r}, expected a whole number above 0")
+    check_threads(threads, "threads")
     if resolution is None:
         resolution = model.graph.input_shape[:2]  # type: ignore[assignment]
     elif isinstance(resolution, int):

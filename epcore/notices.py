@@ -1,0 +1,38 @@
+"""What the library has to say without an error. `warnings` shows it; the command line prints it as one line."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+
+class Notice(UserWarning):
+    """Base of all warnings of epcore."""
+
+
+@contextmanager
+def as_lines() -> Iterator[None]:
+    """What the library has to say is one line on standard error; other warnings look as Python shows them."""
+    shown = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not issubclass(category, Notice):
+            shown(message, category, filename, lineno, file, line)
+        else:
+            print(f"epcore: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown

@@ -1,0 +1,139 @@
+"""Compiled kernels, kept between processes: one file a kernel, argument types, processor and version.
+
+Numba's own cache has an index beside numbered files; two processes that save at once can leave an entry that points to the
+other's machine code, and a damaged index is a traceback. Here a file's name is made from all that its machine code depends on
+(`KernelCache.key`) and the key is in the file again, with a checksum: what is read is what was asked for, or it is compiled
+anew. Files appear whole (written beside their place and moved there), so processes need no lock.
+
+Numba notices when the file of a kernel changes, but not when a file it takes code from does: the shared files are part of the
+key, so an upgrade can never run yesterday's `simd`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba import njit
+from numba.core.caching import FunctionCache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+from epcore.kernels.cpu.cache_folders import Folders, folders, settle
+
+HERE = Path(__file__).parent
+# Files whose code is compiled into other files' kernels.
+SHARED = (
+    *(HERE / name for name in ("jit.py", "processor.py", "product.py", "reduction.py", "simd.py")),
+    *sorted(HERE.glob("fused/*.py")),
+)
+
+_DIGEST = sha256(b"".join(path.read_bytes() for path in SHARED)).hexdigest()
+_MAGIC = b"epcore kernel 1\n"
+_CHECKSUM = sha256().digest_size
+# Settings of Numba that change machine code and are not in its description of the processor.
+_SETTINGS = ("OPT", "BOUNDSCHECK", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT")
+
+
+def cached(function: Callable[..., Any], **options: Any) -> Any:
+    """`numba.njit(**options)(function)`, compiled once for all processes. (Any: a Numba dispatcher, or the function itself
+    where NUMBA_DISABLE_JIT is set.)"""
+    dispatcher = njit(**options)(function)
+    dispatcher._cache = KernelCache(function, options)  # what njit(cache=True) does, with our files
+    return dispatcher
+
+
+class KernelCache(FunctionCache):
+    """Files of one kernel. options: those it is compiled with, part of the key: variants of a function may be kept together.
+
+    Numba calls `load_overload` and `save_overload` with its compiler lock held, so one thread at a time.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+        # Not Numba's own, which looks for a folder that can be written and raises where there is none.
+        self._py_func = function
+        self._name = repr(function)
+        self._options = tuple(sorted((name, repr(value)) for name, value in options.items()))
+        self._source = Path(inspect.getfile(function))
+        name = function.__qualname__.replace("<", "").replace(">", "")
+        version = f"py{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
+        self._prefix = f"{self._source.stem}.{name}.{version}."
+        self.enable()
+
+    @property
+    def cache_path(self) -> str:
+        return str(self._folders.lasting[0].path)
+
+    @property
+    def _folders(self) -> Folders:
+        return folders(self._source.parent)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled kernel for these argument types; None where there is no file of it that is whole and of this key."""
+        target_context.refresh()
+        if not self._enabled:
+            return None
+        settle(self._source.parent)
+        key = self.key(sig, target_context.codegen())
+        for data in self._folders.read(self.file_name(key)):
+            if (kept := _unpack(key, data)) is not None:
+                return CompileResult._rebuild(target_context, *kept)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled kernel where the folders take it."""
+        if not self._enabled:
+            return
+        if data.lifted or data.library.has_dynamic_globals:
+            raise RuntimeError(f"{self._name} has parts that only this process can run: addresses, or large global arrays")
+        key = self.key(sig, data.codegen)
+        name = self.file_name(key)
+        self._folders.write(name, _pack(key, data._reduce()), self._prefix, self._stamped())
+
+    def flush(self) -> None:
+        """Forget all that is kept of this kernel."""
+        self._folders.remove(self._prefix)
+
+    def key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        """All that the machine code depends on: Numba's key (types, processor and its features, bytecode, closure), options,
+        sources, versions and settings."""
+        settings = tuple(repr(getattr(numba.config, name, None)) for name in _SETTINGS)
+        versions = numba.__version__, llvmlite.__version__, sys.version_info[:2]
+        return *self._index_key(sig, codegen), self._options, _DIGEST, _stamp(self._source), versions, settings
+
+    def file_name(self, key: tuple[Any, ...]) -> str:
+        return f"{self._stamped()}{sha256(repr(key).encode()).hexdigest()[:40]}.nbc"
+
+    def _stamped(self) -> str:
+        """What names of files of this kernel and these sources start with: others are of no use any more."""
+        return f"{self._prefix}{sha256((_stamp(self._source) + _DIGEST).encode()).hexdigest()[:8]}."
+
+
+@cache
+def _stamp(source: Path) -> str:
+    return sha256(source.read_bytes()).hexdigest()
+
+
+def _pack(key: tuple[Any, ...], kernel: Any) -> bytes:
+    payload = dumps((key, kernel))
+    return _MAGIC + sha256(payload).digest() + payload
+
+
+def _unpack(key: tuple[Any, ...], data: bytes) -> Any:
+    """What `_pack` was given, or None where the file is cut short, damaged, or of another key."""
+    start = len(_MAGIC) + _CHECKSUM
+    if data[: len(_MAGIC)] != _MAGIC or sha256(data[start:]).digest() != data[len(_MAGIC) : start]:
+        return None
+    try:
+        found, kernel = pickle.loads(data[start:])
+    except Exception:  # whole, but of classes that another version wrote: pickles raise anything
+        return None
+    return kernel if found == key else None
