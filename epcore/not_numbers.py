@@ -9,7 +9,7 @@ Nothing here runs as long as maps are numbers, but for one look at them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def reason(model: Any, x: Array) -> str:
     source = _source(model)
     if source is None:
         return "it is no network or plan of epcore, so why is not known"
-    if damage := damaged_weights(source.graph, source.parameters):
+    if damage := damaged_weights(source.graph.nodes.values(), source.parameters):
         return f"its weights are damaged: {damage}"
     x = host(x)
     if not np.isfinite(x).all():
@@ -79,12 +79,15 @@ def reason(model: Any, x: Array) -> str:
         )
 
 
-def damaged_weights(graph: Graph, parameters: Mapping[str, Array]) -> str:
-    """Names of the arrays that hold NaN or infinite values, or variances whose root does not exist; "" if there are none."""
+def damaged_weights(nodes: Iterable[Node], parameters: Mapping[str, Array], *, running: bool = True) -> str:
+    """Names of the arrays that hold NaN or infinite values, or variances whose root does not exist; "" if there are none.
+
+    running False leaves out running statistics: batch norms in training do not use theirs.
+    """
     found = []
-    for node in graph.nodes.values():
+    for node in nodes:
         for position, name in enumerate(node.parameters):
-            if name is None:
+            if name is None or (node.op == "batch_norm" and position >= 2 and not running):
                 continue
             array = host(parameters[name])
             if count := int((~np.isfinite(array)).sum()):

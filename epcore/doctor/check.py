@@ -22,7 +22,8 @@ from epcore.ops import OPS
 
 BACKENDS = ("cpu", "cuda")
 PLAN, FIGURE = "plan of RT", "figure decoded"
-CHECKS = (PLAN, FIGURE, *OPS)  # the plan first: it takes longest to compile
+NETWORKS = (PLAN, FIGURE)
+CHECKS = (*NETWORKS, *OPS)  # the plan first: it takes longest to compile
 
 MAPS_BOUND = 1e-5  # of maps with values about 1: what every backend is held to on the published networks
 HEAD = 0.5  # PCKh's usual threshold, in head sizes; RT finds all keypoints of the figure within 0.16
@@ -119,12 +120,13 @@ def _check_edges(op: str, backend: str) -> int:
 
 def _put(backend: str) -> Callable[[Any], Any]:
     """Moves an array to where the kernels run."""
-    if backend == "cpu":
-        return lambda array: array
-    from epcore.kernels.cuda.loader import require_cupy
+    if backend == "cuda":
+        from epcore.kernels.cuda.loader import on_gpu, require_cupy
 
-    cupy = require_cupy()
-    return lambda array: None if array is None else cupy.asarray(array)
+        if on_gpu():
+            cupy = require_cupy()
+            return lambda array: None if array is None else cupy.asarray(array)
+    return lambda array: array
 
 
 # ---- a network

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from epcore import __version__
-from epcore.doctor.check import CHECKS, FIGURE, PLAN
+from epcore.doctor.check import CHECKS, NETWORKS
 from epcore.doctor.machine import machine, versions
 from epcore.doctor.parts import PARTS
 from epcore.doctor.supervise import Answer, Pool, Task
@@ -36,7 +36,7 @@ def examine(processes: int, limit: float, show: Callable[[Report], None]) -> Rep
         checks = [] if loaded["ok"] else [_check(("check", "cpu", LOADED), loaded)]
         answers = _run(pool, _jobs() if loaded["ok"] else _parts())
         report["parts"] = [_part(name, answers["part", name]) for name in PARTS]
-        gpu = report["parts"][list(PARTS).index("GPU")]
+        gpu = next(part for part in report["parts"] if part["name"] == "GPU")
         if loaded["ok"]:
             checks += [_check(task, answers[task]) for task in _tasks("cpu")]
         if gpu["status"] == "there":
@@ -52,14 +52,14 @@ def examine(processes: int, limit: float, show: Callable[[Report], None]) -> Rep
 
 
 def _tasks(backend: str) -> list[Task]:
-    """In the order of the report."""
-    return [("check", backend, name) for name in (*sorted(set(CHECKS) - {PLAN, FIGURE}, key=CHECKS.index), PLAN, FIGURE)]
+    """In the order of the report: the networks last."""
+    return [("check", backend, name) for name in sorted(CHECKS, key=lambda name: name in NETWORKS)]
 
 
 def _jobs() -> list[list[Task]]:
-    operators = [name for name in CHECKS if name not in (PLAN, FIGURE)]
+    plan: list[Task] = [("check", "cpu", name) for name in CHECKS if name in NETWORKS]
+    operators = [name for name in CHECKS if name not in NETWORKS]
     operators.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-    plan: list[Task] = [("check", "cpu", PLAN), ("check", "cpu", FIGURE)]
     single: list[list[Task]] = [[("check", "cpu", name)] for name in operators]
     return [plan, *single, *_parts()]
 
@@ -75,7 +75,7 @@ def _run(pool: Pool, jobs: list[list[Task]]) -> dict[Task, Answer]:
     for news in pool.run(jobs, PATIENCE):
         if news is None:
             print(
-                f"epcore doctor: compiling kernels, which happens once a machine: {len(answers)} of {len(tasks)} checks done",
+                f"epcore doctor: {len(answers)} of {len(tasks)} done; compiling kernels, once a machine, takes longest",
                 file=sys.stderr,
                 flush=True,
             )

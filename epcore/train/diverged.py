@@ -33,7 +33,8 @@ def explain_loss(
         if bool(array_module(outputs[name]).isfinite(outputs[name]).all()):
             continue
         found = f"the output of layer {name} is NaN or infinite"
-        if damage := damaged_weights(network.graph, network.parameters):
+        training = network.training and not network.is_frozen(name)
+        if damage := damaged_weights([node], network.parameters, running=not training):
             return f"{found}: {damage}", False
         if node.op == "drop_connect":
             return found, False
@@ -41,7 +42,7 @@ def explain_loss(
         arguments += [None if each is None else host(network.parameters[each]) for each in node.parameters]
         attributes = dict(node.attributes)
         if node.op == "batch_norm":
-            attributes["training"] = network.training and not network.is_frozen(name)
+            attributes["training"] = training
         backend = backend_of(network)
         if backend != "reference" and kernel_fault(node, arguments, backend, attributes):
             return f"{found}, but not the reference's for the same values: {_blame(network, node.op)}", True
