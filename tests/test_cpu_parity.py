@@ -6,7 +6,6 @@ are summed, both added up where an operator does both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import epcore
+from epcore.doctor.examples import EXAMPLES, normal
 from epcore.kernels.cpu import launch
 from epcore.op import Op
 from epcore.ops import OPS
@@ -34,10 +34,6 @@ cases = settings(max_examples=40, deadline=None, derandomize=True)
 
 def kernel(op: str) -> Any:
     return import_module(f"epcore.kernels.cpu.{op}")
-
-
-def normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
 
 
 def double(array: Any) -> Any:
@@ -206,33 +202,6 @@ def test_nan_is_not_hidden() -> None:
         y, _ = kernel(op).forward(x)
         assert np.isnan(y[0, 0, 0, 0]), op
         assert np.isfinite(y[0, 0, 0, 1:]).all(), op
-
-
-# One call of every operator, with enough pixels that the work is divided among threads.
-N, H, W, C = 3, 37, 29, 40
-EXAMPLES: dict[str, tuple[Callable[[], Arrays], dict[str, Any]]] = {
-    "conv2d": (lambda: [normal(0, N, H, W, C), normal(0, 1, 1, C, 24), normal(0, 24)], {}),
-    "depthwise_conv2d": (lambda: [normal(0, N, H, W, C), normal(0, 5, 5, C)], {"stride": 2}),
-    "conv_transpose2d": (lambda: [normal(0, N, H, W, C), normal(0, 4, 4, 16, C), normal(0, 16)], {}),
-    "batch_norm": (lambda: [normal(0, N, H, W, C), *(np.abs(normal(i, C)) for i in range(4))], {"training": True}),
-    "swish": (lambda: [normal(0, N, H, W, C)], {}),
-    "eswish": (lambda: [normal(0, N, H, W, C)], {}),
-    "sigmoid": (lambda: [normal(0, N, H, W, C)], {}),
-    "relu": (lambda: [normal(0, N, H, W, C)], {}),
-    "prelu": (lambda: [normal(0, N, H, W, C), normal(0, C)], {}),
-    "max_pool": (lambda: [normal(0, N, H, W, C)], {}),
-    "avg_pool": (lambda: [normal(0, N, H, W, C)], {}),
-    "global_mean": (lambda: [normal(0, N, H, W, C)], {}),
-    "squeeze_excite": (
-        lambda: [normal(0, N, H, W, C), normal(0, 1, 1, C, 10), normal(0, 10), normal(0, 1, 1, 10, C), normal(1, C)],
-        {},
-    ),
-    "add": (lambda: [normal(0, N, H, W, C), normal(1, N, H, W, C)], {}),
-    "multiply": (lambda: [normal(0, N, H, W, C), normal(1, N, H, W, C)], {}),
-    "concat": (lambda: [normal(0, N, H, W, C), normal(0, N, H, W, 24)], {}),
-    "drop_connect": (lambda: [normal(0, N, H, W, C), np.ones((N, 1, 1, 1), np.float32)], {"rate": 0.2}),
-    "mse": (lambda: [normal(0, N, H, W, C), normal(1, N, H, W, C)], {}),
-}
 
 
 def test_every_operator_has_an_example() -> None:

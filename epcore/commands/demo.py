@@ -74,6 +74,7 @@ def _predict(model: EfficientPose, count: int) -> tuple[list[Prediction], dict[s
     from epcore.data.synthetic import SyntheticFigures
     from epcore.demo.sheet import Prediction
     from epcore.inference import compile
+    from epcore.not_numbers import require_numbers
     from epcore.pose import decode, preprocess
 
     plan = compile(model)
@@ -83,6 +84,7 @@ def _predict(model: EfficientPose, count: int) -> tuple[list[Prediction], dict[s
         record = figures.record(index)
         x, geometry = preprocess(record.pixels(), model.resolution)
         outputs = plan(x)
+        require_numbers(outputs.final, plan, x)
         fractions, _ = decode(outputs.final[0])
         predictions.append(Prediction(record, geometry.to_picture(fractions), outputs.final[0], outputs.pafs[0]))
 

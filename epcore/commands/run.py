@@ -1,4 +1,8 @@
-"""`epcore run`: a stored input tensor -> the raw maps, for comparing ports and for what `predict` does not do."""
+"""`epcore run`: a stored input tensor -> the raw maps, for comparing ports and for what `predict` does not do.
+
+Maps that hold NaN or infinite values are not written: the error (exit code 2) says whether weights, input or kernels are at
+fault.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy as np
 from epcore.backend import use_backend
 from epcore.commands.model import add_model_arguments, load_model, run_by
 from epcore.commands.output import check_writable, open_atomically
+from epcore.not_numbers import require_numbers
 from epcore.pose.predict import to_device_of, to_numpy
 
 
@@ -33,8 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
     if len(x) == 0:
         raise ValueError(f"{arguments.input} has shape {x.shape}: the batch is empty")
     with use_backend(arguments.backend):
-        outputs = run_by(arguments.backend, model, batch=len(x))(to_device_of(model, x))
-    maps = {label: getattr(outputs, label) for label in ("pafs", "confs2", "confs3", "upscaled")}
+        computer = run_by(arguments.backend, model, batch=len(x))
+        outputs = computer(to_device_of(model, x))
+        maps = {label: getattr(outputs, label) for label in ("pafs", "confs2", "confs3", "upscaled")}
+        for array in maps.values():
+            if array is not None:
+                require_numbers(array, computer, x)
     with open_atomically(arguments.output) as file:
         np.savez(file, **{label: to_numpy(array) for label, array in maps.items() if array is not None})  # type: ignore[arg-type]
     return 0

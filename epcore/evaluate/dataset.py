@@ -14,6 +14,7 @@ from epcore.evaluate.multiscale import PredictMaps, average_maps, locate
 from epcore.evaluate.pckh import normalized_distances
 from epcore.models import EfficientPose
 from epcore.network import Network
+from epcore.not_numbers import require_numbers
 from epcore.pose.preprocess import normalize
 
 
@@ -72,18 +73,27 @@ def map_predictor(model: EfficientPose | Network, batch: int, resolution: int, *
     """A function from pictures (batch,R,R,3) uint8 to the last confidence maps, by a compiled plan on the CPU, else by the
     operators. It normalises the pictures as the model wants them.
 
-    Call it, and the function, within `use_backend(backend)`.
+    Call it, and the function, within `use_backend(backend)`. The function raises ValueError where the maps are not numbers,
+    saying why.
     """
     preprocessing = getattr(model, "preprocessing", "imagenet")
     if backend in ("auto", "cpu") and not any(is_cupy(array) for array in model.parameters.values()):
         from epcore.inference import compile
 
         plan = compile(model, batch, resolution=resolution)
-        return lambda pictures: plan(normalize(pictures, preprocessing)).final
+
+        def predict_by_plan(pictures: np.ndarray) -> np.ndarray:
+            x = normalize(pictures, preprocessing)
+            maps = plan(x).final
+            require_numbers(maps, plan, x)
+            return maps
+
+        return predict_by_plan
 
     def predict(pictures: np.ndarray) -> np.ndarray:
-        xp = array_module(next(iter(model.parameters.values())))
-        maps = model(xp.asarray(normalize(pictures, preprocessing))).final
+        x = normalize(pictures, preprocessing)
+        maps = model(array_module(next(iter(model.parameters.values()))).asarray(x)).final
+        require_numbers(maps, model, x)
         return maps.get() if is_cupy(maps) else maps
 
     return predict

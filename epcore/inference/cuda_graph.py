@@ -26,6 +26,7 @@ from epcore.kernels.cuda.launch import LINEAR, activation_code
 from epcore.kernels.cuda.loader import require_cupy
 from epcore.models.efficientpose import EfficientPose, PoseOutputs
 from epcore.network import Network
+from epcore.not_numbers import Source
 from epcore.ops.conv_transpose2d import bilinear_kernel
 
 Values = dict[str, Array]
@@ -123,6 +124,7 @@ class CudaGraphPlan:
         self.resolution = height if height == width else (height, width)
         self.preprocessing = getattr(model, "preprocessing", "imagenet")
         self._pose = isinstance(model, EfficientPose)
+        self.source = Source.of(model, "cuda")  # asked only where maps are not numbers
         self._pool = cupy.cuda.MemoryPool()
         self._stream = cupy.cuda.Stream(non_blocking=True)
         cupy.cuda.get_current_stream().synchronize()  # the parameters are there before they are folded

@@ -26,6 +26,7 @@ from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.threads import LINE, crew
 from epcore.models.efficientpose import EfficientPose, PoseOutputs
 from epcore.network import Network
+from epcore.not_numbers import Source
 from epcore.threads import check_threads, get_threads
 
 
@@ -70,6 +71,7 @@ class Plan:
         self.batch, self.threads = batch, threads
         self.resolution = resolution[0] if resolution[0] == resolution[1] else resolution
         self._graph = model.graph
+        self.source = Source.of(model, "cpu")  # asked only where maps are not numbers
         self.input_shape = (batch, *resolution, model.graph.input_shape[2])
         self._pose = isinstance(model, EfficientPose)
         self.preprocessing = getattr(model, "preprocessing", "imagenet")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from epcore.backend import Array, is_cupy
+from epcore.not_numbers import require_numbers
 from epcore.pose.decode import decode
 from epcore.pose.picture import Picture
 from epcore.pose.preprocess import preprocess
@@ -84,7 +85,8 @@ def predict(image: Picture, model: PoseModel, *, real_time: bool = False) -> Pos
     real_time: the release's faster decoding: no smoothing, and keypoints below 0.3 are missing.
 
     A model without upscaling is decoded at the resolution of its last maps. Raises as `read_picture` for pictures, ValueError
-    for a model in training mode or one whose maps are not numbers.
+    for a model in training mode or one whose maps are not numbers, saying whether weights, input or kernels are at fault
+    (`epcore.not_numbers`).
     """
     if getattr(model, "training", False):
         raise ValueError("the model is in training mode, where a picture changes it: call model.eval() first")
@@ -95,8 +97,7 @@ def predict(image: Picture, model: PoseModel, *, real_time: bool = False) -> Pos
     maps = to_numpy(model(to_device_of(model, x)).final)[0]
     if maps.shape[-1] != len(KEYPOINTS):
         raise ValueError(f"the model gives {maps.shape[-1]} confidence maps, expected {len(KEYPOINTS)}")
-    if not np.isfinite(maps).all():
-        raise ValueError("the model's confidence maps hold NaN or infinite values: its weights are damaged")
+    require_numbers(maps[None], model, x)
     fractions, scores = decode(maps, real_time=real_time)
     keypoints = tuple(
         Keypoint(name, _number(x), _number(y), float(score))

@@ -27,10 +27,12 @@ from epcore.evaluate.dataset import Evaluation, evaluate_dataset, map_predictor
 from epcore.evaluate.pckh import pckh
 from epcore.models import EfficientPose
 from epcore.network import Network
+from epcore.not_numbers import NotNumbersError
 from epcore.tape import Tape
 from epcore.train.checkpoint import Checkpoint
 from epcore.train.config import TrainConfig
 from epcore.train.distributed import Processes, SingleProcess, SynchronizedTape
+from epcore.train.diverged import explain_gradient, explain_loss
 from epcore.train.log import RunLog
 from epcore.train.loss import loss_weights, pose_loss
 from epcore.train.optimizers import OPTIMIZERS, MovingAverage, clip_by_norm
@@ -43,7 +45,7 @@ _DROP_CONNECT = 3  # stream of random numbers; the loader has 1 and 2
 
 
 class DivergedError(RuntimeError):
-    """A loss or gradient is NaN or infinite; the message names step and layer."""
+    """A loss or gradient is NaN or infinite; the message names step and layer, and what is at fault."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class Trainer:
         if self.processes.count > 1:
             losses = self.processes.sum(losses) / self.processes.count
         if not np.isfinite(losses).all():
-            raise DivergedError(self._explain_loss(batch, x))
+            raise DivergedError(self._explain(batch, x))
         tape.backward(total)
         self.vector.gather(tape, watched)
         if self.processes.count > 1:
@@ -185,29 +187,32 @@ class Trainer:
         norm = clip_by_norm(self.vector.gradient, 0)
         if not np.isfinite(norm):
             name = self.vector.first_not_finite()
-            raise DivergedError(f"{self._where(batch)}: the gradient of {name} is NaN or infinite; {self._advice()}")
+            raise DivergedError(self._explain(batch, x, name))
         return StepResult(float(losses[0]), dict(zip(parts, losses[1:].tolist(), strict=True)), norm)
 
     def _seed_drop_connect(self, batch: Batch) -> None:
         seed = [self.config.seed, _DROP_CONNECT, batch.epoch, batch.step]
         self.network.seed_drop_connect(seed, shard=(self.processes.rank, self.processes.count))
 
-    def _explain_loss(self, batch: Batch, x: Array) -> str:
-        """Which layer is the first to put out NaN: found by running the batch again with every layer's output looked at."""
-        self._seed_drop_connect(batch)
-        nodes = list(self.network.graph.nodes)
-        outputs = self.network.run(x, capture=nodes) if self.processes.count == 1 else {}
-        for name in nodes:
-            if name in outputs and not bool(array_module(outputs[name]).isfinite(outputs[name]).all()):
-                return f"{self._where(batch)}: the output of layer {name} is NaN or infinite; {self._advice()}"
-        return f"{self._where(batch)}: the loss is NaN or infinite; {self._advice()}"
+    def _explain(self, batch: Batch, x: Array, gradient: str | None = None) -> str:
+        """What went wrong in a step whose loss, or gradient of the parameter named, is not a number.
 
-    def _where(self, batch: Batch) -> str:
-        return f"training diverged at step {self.steps_done + 1} (epoch {batch.epoch}, step {batch.step})"
-
-    def _advice(self) -> str:
-        kept = f"the last good checkpoint is kept in {self.folder}; " if self.folder else ""
-        return f"{kept}lower --rate or set --clip"
+        With one process the step is repeated to tell divergence from damaged weights and wrong kernels.
+        """
+        assert batch.targets is not None
+        found, kernels = f"the {f'gradient of {gradient}' if gradient else 'loss'} is NaN or infinite", False
+        if self.processes.count == 1:
+            step = (self.network, x, batch.targets, self.weights, lambda: self._seed_drop_connect(batch))
+            try:
+                found, kernels = explain_loss(*step) if gradient is None else explain_gradient(*step, gradient)
+            except MemoryError:  # the reference takes more than the kernels
+                found += " (no memory left to find out why)"
+        stopped = "stopped" if kernels else "diverged"
+        kept = f"; the last good checkpoint is kept in {self.folder}" if self.folder else ""
+        advice = "" if kernels else "; lower --rate or set --clip"
+        return (
+            f"training {stopped} at step {self.steps_done + 1} (epoch {batch.epoch}, step {batch.step}): {found}{kept}{advice}"
+        )
 
     # ---- all steps ---------------------------------------------------------------------------------------------------
 
@@ -270,7 +275,10 @@ class Trainer:
         if not self.leads:
             return
         began = time.perf_counter()
-        evaluation = self.evaluate()
+        try:
+            evaluation = self.evaluate()
+        except NotNumbersError as error:
+            raise DivergedError(f"validation after step {self.steps_done}: {error}") from None
         at50, at10 = pckh(evaluation.distances, 0.5), pckh(evaluation.distances, 0.1)
         self._note(
             "validation", pckh50=at50.total, pckh10=at10.total, groups50=at50.groups, groups10=at10.groups,

@@ -1,0 +1,88 @@
+"""Why a loss or a gradient is not a number: training that diverged, damaged weights, or kernels that are wrong on this machine.
+
+Run only when a step has failed: it is repeated, layer by layer and with the reference. The network is left as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from epcore.backend import Array, array_module, use_backend
+from epcore.data.targets import Targets
+from epcore.network import Network
+from epcore.not_numbers import DOCTOR, backend_of, damaged_weights, host, kernel_fault
+from epcore.tape import Tape
+from epcore.train.loss import pose_loss
+
+Repeat = Callable[[], None]  # sets drop-connect's random numbers back to the step's first
+
+
+def explain_loss(
+    network: Network, x: Array, targets: Targets, weights: Mapping[str, float], repeat: Repeat
+) -> tuple[str, bool]:
+    """(what is wrong, whether kernels are to blame): the first layer whose output is not a number, else the loss."""
+    nodes = network.graph.nodes
+    with _as_before(network):
+        repeat()
+        outputs = network.run(x, capture=nodes) | {"input": x}
+    for name, node in nodes.items():
+        if bool(array_module(outputs[name]).isfinite(outputs[name]).all()):
+            continue
+        found = f"the output of layer {name} is NaN or infinite"
+        training = network.training and not network.is_frozen(name)
+        if damage := damaged_weights([node], network.parameters, running=not training):
+            return f"{found}: {damage}", False
+        if node.op == "drop_connect":
+            return found, False
+        arguments: list[Any] = [host(outputs[each]) for each in node.inputs]
+        arguments += [None if each is None else host(network.parameters[each]) for each in node.parameters]
+        attributes = dict(node.attributes)
+        if node.op == "batch_norm":
+            attributes["training"] = training
+        backend = backend_of(network)
+        if backend != "reference" and kernel_fault(node, arguments, backend, attributes):
+            return f"{found}, but not the reference's for the same values: {_blame(network, node.op)}", True
+        return found, False
+    with use_backend("reference"), np.errstate(all="ignore"):
+        tape = Tape()
+        tensors = {label: tape.watch(outputs[node]) for label, node in network.graph.outputs.items() if label in weights}
+        loss, _ = pose_loss(tape, tensors, targets, weights)
+    if backend_of(network) != "reference" and np.isfinite(float(loss.data)):
+        return f"the loss is NaN or infinite, but not the reference's of the same maps: {_blame(network)}", True
+    return "the loss is NaN or infinite", False
+
+
+def explain_gradient(
+    network: Network, x: Array, targets: Targets, weights: Mapping[str, float], repeat: Repeat, name: str
+) -> tuple[str, bool]:
+    """The same for a gradient, that of the parameter `name`: whether the reference's is not a number either."""
+    found = f"the gradient of {name} is NaN or infinite"
+    if backend_of(network) == "reference":
+        return found, False
+    with _as_before(network), use_backend("reference"), np.errstate(all="ignore"):
+        repeat()
+        tape = Tape()
+        outputs, watched = network.record(x, tape)
+        tape.backward(pose_loss(tape, outputs, targets, weights)[0])
+        gradients = [tape.gradient(tensor) for tensor in watched.values()]
+    if all(each is None or bool(array_module(each).isfinite(each).all()) for each in gradients):
+        return f"{found}, but no gradient of the reference for the same batch: {_blame(network)}", True
+    return found, False
+
+
+def _blame(network: Network, op: str = "") -> str:
+    return f"the {backend_of(network)} kernels{f' of {op}' if op else ''} are wrong on this machine; {DOCTOR}"
+
+
+@contextmanager
+def _as_before(network: Network) -> Iterator[None]:
+    """Running statistics that follow a batch within the block are put back."""
+    parameters = dict(network.parameters)
+    try:
+        yield
+    finally:
+        network.parameters.update(parameters)
