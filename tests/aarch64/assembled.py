@@ -13,8 +13,9 @@ from families import AARCH64
 @dataclass(frozen=True)
 class Assembled:
     """One kernel. undefined: symbols that the object file expects from outside; fused_calls: multiply-adds of whole vectors in
-    the IR; fused: those of four lanes in the assembly; vectors: whether the IR has float32 vectors; neon: lines of assembly
-    that use 128-bit registers; acquire, release: those that order memory; object_bytes: size of the object file."""
+    the IR; fused: those of four lanes in the assembly, of NEON or (where compiled for it) SVE; vectors: whether the IR has
+    float32 vectors; neon: lines of assembly that use vector registers; acquire, release: those that order memory;
+    object_bytes: size of the object file."""
 
     undefined: list[str]
     fused_calls: int
@@ -52,9 +53,9 @@ def assemble(code: str, machine: llvm.TargetMachine) -> Assembled:
     return Assembled(
         undefined=sorted(undefined_symbols(content)),
         fused_calls=len(re.findall(r"call <\d+ x float> @llvm\.fma\.", code)),
-        fused=lines(r"^\s+fml[as]\s+v\d+\.4s"),
+        fused=lines(r"^\s+fn?m(l[as]|ad|sb)\s+(v\d+\.4s|z\d+\.s)"),
         vectors=bool(re.search(r"<\d+ x float>", code)),
-        neon=lines(r"^\s+\w+\s+(v\d+\.|q\d+\b)"),
+        neon=lines(r"^\s+\w+\s+([vz]\d+\.|q\d+\b)"),
         acquire=lines(r"^\s+(ldar|ldapr|ldaxr|ldaddal)\b"),
         release=lines(r"^\s+(stlxr|ldaddal)\b"),
         object_bytes=len(content),

@@ -88,7 +88,8 @@ END
 action=$1
 mkdir -p "$2"
 folder=$(cd "$2" && pwd)
-python=${PYTHON:-python3}
+python=$(command -v "${PYTHON:-python3}") || fail "there is no ${PYTHON:-python3}: name an interpreter in PYTHON"
+python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
 shift 2
 
 case $action in
