@@ -6,12 +6,11 @@ import os
 import platform
 import subprocess
 import sys
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from epcore.threads import get_threads
+from epcore.threads import get_threads, limit_numba
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "pillow", "h5py")
 SETTINGS = ("EPCORE_THREADS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER",
@@ -73,31 +72,25 @@ def threads_because(usable: int) -> str:
 
 def target() -> dict[str, Any]:
     """LLVM's names of what code is compiled for, and the paths that the kernels take there."""
-    from numba.core.registry import cpu_target
+    from epcore.kernels.cpu.processor import CHOICES, PROCESSOR
 
-    from epcore.kernels.cpu.simd import LANES, TILE_ROWS
-
-    triple, cpu, listed = cpu_target.target_context.codegen().magic_tuple()
-    have = {name[1:] for name in listed.split(",") if name.startswith("+")}
-    fused = "fma" in have or not triple.startswith(("x86", "i386", "i686"))
-    paths = [
-        ("vector", f"{LANES} numbers", "float32 in one vector"),
-        ("tile", f"{TILE_ROWS} rows", "of a product held in registers"),
-        ("multiply-add", "fused" if fused else "separate", "rounded once, or twice"),
-        ("exponential", "instruction" if LANES == 16 else "exponent bits", "how exp is scaled by 2^k"),
-    ]
     return {
-        "triple": triple,
-        "cpu": cpu,
-        "features": [name for name in FEATURES if name in have],
-        "paths": [{"name": name, "value": value, "meaning": meaning} for name, value, meaning in paths],
+        "triple": PROCESSOR.triple,
+        "cpu": PROCESSOR.cpu,
+        "features": [name for name in FEATURES if name in PROCESSOR.features],
+        "paths": [
+            {"name": choice.name, "value": choice.decide(PROCESSOR), "meaning": choice.reason}
+            for choice in CHOICES
+            if len(choice.options) > 1
+        ],
     }
 
 
 def threading_layer() -> dict[str, Any]:
     """Of Numba's parallel loops: "tbb", "omp" or "workqueue", and how many threads it has."""
-    import_module("epcore.kernels.cpu.jit")  # starts the threads
     import numba
+
+    limit_numba()  # starts the threads
 
     return {"name": numba.threading_layer(), "threads": int(numba.get_num_threads())}
 
