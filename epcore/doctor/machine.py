@@ -112,17 +112,11 @@ def blas() -> list[dict[str, Any]]:
 
 
 def cache() -> dict[str, Any]:
-    """Where compiled kernels are kept between processes; folder None where they are not."""
-    from epcore.kernels.cpu.swish import activate
+    """Where kernels compiled now are kept between processes; folder None where they cannot be."""
+    from epcore.kernels.cpu.cache_folders import kept_in
 
-    try:
-        folder = Path(activate._cache.cache_path)  # type: ignore[attr-defined]
-    except (AttributeError, IndexError):
-        return {"folder": None, "writable": False}
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    return {"folder": str(folder), "writable": os.access(existing, os.W_OK)}
+    folder = kept_in()
+    return {"folder": None if folder is None else str(folder), "writable": folder is not None}
 
 
 def versions() -> dict[str, str]:

@@ -194,6 +194,11 @@ def folders(source: Path) -> Folders:
     return _folders(source, str(config.CACHE_DIR))  # type: ignore[attr-defined]
 
 
+def kept_in(source: Path = Path(__file__).parent) -> Path | None:
+    """The folder that takes kernels compiled now, as far as permissions tell; None where nothing lasting can be written."""
+    return next((folder.path for folder in folders(source).lasting if _can_write(folder.path)), None)
+
+
 # ---- the temporary folder
 
 
