@@ -4,10 +4,15 @@ NumPy adds in pairs only along the contiguous axis. Over height and width it add
 sum of K float32 terms may be off by K / 2 epsilons: where a flat area repeats one value, every addition rounds the same way, and
 the error grows as K, not as its square root. In double it is 2^29 times smaller, so what is left is the one rounding of the result to
 the operator's dtype, which is the caller's: everything here returns double (or wider, where the arrays are).
+
+Other programs' kernels may well add in one float32 chain and are not wrong for it: `in_one_chain` shows what that costs.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -18,8 +23,22 @@ Axes = int | tuple[int, ...] | None
 _BLOCK = 1 << 14  # rows that are widened at a time
 
 
+_narrow: ContextVar[bool] = ContextVar("epcore_sums_narrow", default=False)
+
+
+@contextlib.contextmanager
+def in_one_chain() -> Iterator[None]:
+    """Within the block the arrays' own dtype is summed in, row after row: what a plain float32 kernel gives."""
+    token = _narrow.set(True)
+    try:
+        yield
+    finally:
+        _narrow.reset(token)
+
+
 def _wide(*arrays: Array) -> np.dtype[Any]:
-    return np.result_type(np.float64, *(array.dtype for array in arrays))
+    dtypes = [array.dtype for array in arrays]
+    return np.result_type(*dtypes) if _narrow.get() else np.result_type(np.float64, *dtypes)
 
 
 def sum_in_double(x: Array, axes: Axes = None, *, keepdims: bool = False) -> Array:

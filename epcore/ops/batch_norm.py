@@ -22,7 +22,6 @@ from math import prod
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape
-from epcore.sums import dot_in_double, mean_in_double, sum_in_double
 
 EPSILON = 1e-3
 MOMENTUM = 0.99
@@ -41,10 +40,9 @@ def forward(
     """x (N,H,W,C), the others (C,) -> y as x. The running statistics are read, never written: see `update_running`."""
     xp = array_module(x, gamma, beta, running_mean, running_variance)
     output_shape(x.shape, gamma.shape, beta.shape, running_mean.shape, running_variance.shape)
-    if training:
-        mean = mean_in_double(x, (0, 1, 2)).astype(x.dtype)
-        centred = x - mean
-        variance = (dot_in_double(centred, centred, (0, 1, 2)) / prod(x.shape[:3])).astype(x.dtype)
+    if training:  # in double, as every framework sums them (also within `epcore.sums.in_one_chain`)
+        mean = x.mean(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
+        variance = xp.square(x - mean).mean(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
     else:
         mean, variance = running_mean, running_variance
     y = (x - mean) * (gamma / xp.sqrt(variance + x.dtype.type(epsilon))) + beta
@@ -60,8 +58,8 @@ def backward(
     M = prod(x.shape[:3])
     r = 1 / xp.sqrt(variance + x.dtype.type(epsilon))
     z = (x - mean) * r
-    dbeta = sum_in_double(dy, (0, 1, 2)).astype(x.dtype)
-    dgamma = dot_in_double(dy, z, (0, 1, 2)).astype(x.dtype)
+    dbeta = dy.sum(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
+    dgamma = (dy * z).sum(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
     dx = gamma * r * (dy - dbeta / M - z * (dgamma / M)) if training else gamma * r * dy
     return dx, dgamma, dbeta, None, None
 

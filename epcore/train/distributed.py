@@ -17,7 +17,6 @@ import numpy as np
 
 from epcore.backend import Array, array_module, is_cupy
 from epcore.ops.batch_norm import EPSILON
-from epcore.sums import dot_in_double, sum_in_double
 from epcore.tape import Tape
 
 
@@ -104,9 +103,9 @@ class SynchronizedTape(Tape):
         """As `epcore.ops.batch_norm.forward` on the whole batch. Parts may differ in size."""
         xp = array_module(x)
         count = self.processes.sum(np.array([prod(x.shape[:3])]))[0]
-        mean = self.processes.sum(sum_in_double(x, (0, 1, 2))) / count
+        mean = self.processes.sum(x.sum(axis=(0, 1, 2), dtype=xp.float64)) / count
         centred = x - mean.astype(x.dtype)
-        squares = self.processes.sum(dot_in_double(centred, centred, (0, 1, 2)))
+        squares = self.processes.sum(xp.square(centred).sum(axis=(0, 1, 2), dtype=xp.float64))
         variance = (squares / count).astype(x.dtype)
         y = centred * (gamma / xp.sqrt(variance + x.dtype.type(epsilon))) + beta
         return y, (x, gamma, mean.astype(x.dtype), variance, count)
@@ -119,8 +118,8 @@ class SynchronizedTape(Tape):
         xp = array_module(x)
         r = 1 / xp.sqrt(variance + x.dtype.type(epsilon))
         z = (x - mean) * r
-        dbeta = sum_in_double(dy, (0, 1, 2))
-        dgamma = dot_in_double(dy, z, (0, 1, 2))
+        dbeta = dy.sum(axis=(0, 1, 2), dtype=xp.float64)
+        dgamma = (dy * z).sum(axis=(0, 1, 2), dtype=xp.float64)
         means = (self.processes.sum(xp.stack([dbeta, dgamma])) / count).astype(x.dtype)
         dx = gamma * r * (dy - means[0] - z * means[1])
         return dx, dgamma.astype(x.dtype), dbeta.astype(x.dtype), None, None
