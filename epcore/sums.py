@@ -1,9 +1,9 @@
 """Sums over pixels, added up in double: for every sum in `epcore/ops` that is as long as a picture is large.
 
-NumPy adds in pairs only along the contiguous axis. Over height and width it adds row after row to one running sum, and a running
-sum of K float32 terms may be off by K / 2 epsilons: where a flat area repeats one value, every addition rounds the same way, and
-the error grows as K, not as its square root. In double it is 2^29 times smaller, so what is left is the one rounding of the result to
-the operator's dtype, which is the caller's: everything here returns double (or wider, where the arrays are).
+NumPy adds in pairs only along the contiguous axis. Over height and width it adds row after row to one running sum, which may be
+off by K / 2 epsilons of what K float32 terms are together: where a flat area repeats one value, every addition rounds the same
+way, and the error grows as K, not as its square root. In double it is 2^29 times smaller: what is left is the one rounding of
+the result to the operator's dtype, which is the caller's. Everything here returns double (or wider, where the arrays are).
 
 Other programs' kernels may well add in one float32 chain and are not wrong for it: `in_one_chain` shows what that costs.
 """
@@ -21,8 +21,6 @@ from epcore.backend import Array, array_module
 
 Axes = int | tuple[int, ...] | None
 _BLOCK = 1 << 14  # rows that are widened at a time
-
-
 _narrow: ContextVar[bool] = ContextVar("epcore_sums_narrow", default=False)
 
 

@@ -1,8 +1,8 @@
 """Golden vectors: what every layer gives for one input, forward and backward, so that a port can be compared layer by layer.
 
 Everything is computed in double precision from float32 weights and inputs, and rounded once, when it is stored. Beside each
-array the manifest says how far single precision comes from it (`rounding`): the reference in float32, its sums over pixels in one
-chain, as plain kernels add. That is what a right float32 port may differ by, up to a small factor.
+array the manifest says how far single precision comes from it (`rounding`): the reference in float32, its sums over pixels in
+one chain, as plain kernels add. That is what a right float32 port may differ by, up to a small factor.
 
     input                       x
     directions/<output>         dL/d(output): the loss is L = sum of <output, direction> over all outputs
