@@ -1,7 +1,8 @@
 """Every CPU kernel in float32 against the float64 reference, forward and backward, over random shapes.
 
-Tolerance, of the largest reference value: 8 eps where every element is computed on its own, 2 eps sqrt(K) where K terms
-are summed, both added up where an operator does both.
+Tolerance: 8 eps where every element is computed on its own, 2 eps sqrt(K) where K terms are summed, both added up where an
+operator does both; of the largest reference value, or, where sums happen to be small, of what sums of such terms are
+(`tolerances.output_flow`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tolerances import gradient_flows, output_flow
 
 import epcore
 from epcore.doctor.examples import EXAMPLES, normal
@@ -44,23 +46,36 @@ def gradient(y: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray(normal(seed + 1, *y.shape), np.float32)
 
 
-def compare(op: str, arrays: Arrays, terms: list[int], scales: dict[int, float] | None = None, **attributes: Any) -> None:
-    """terms: summed terms of y and of every gradient. scales: what else an error is relative to, by position in terms."""
+def compare(
+    op: str,
+    arrays: Arrays,
+    terms: list[int],
+    scales: dict[int, float] | None = None,
+    saved_scale: float = 0.0,
+    **attributes: Any,
+) -> None:
+    """terms: summed terms of y and of every gradient. scales, saved_scale: what else an error is relative to, by position in
+    terms, and for what is saved."""
     reference: Op = OPS[op]
     y, saved = kernel(op).forward(*arrays, **attributes)
     expected_y, expected_saved = reference.forward(*map(double, arrays), **attributes)
     dy = gradient(expected_y, 7)
     results = (y, *kernel(op).backward(dy, saved, **attributes))
     # Backward is judged for what it does with what was saved: sigmoid's 1 - y is only as good as y.
-    expected = (expected_y, *reference.backward(double(dy), tuple(map(double, saved)), **attributes))
+    kept = tuple(map(double, saved))
+    gradients = reference.backward(double(dy), kept, **attributes)
+    expected = (expected_y, *gradients)
+    squares = [output_flow(op, list(map(double, arrays)), expected_saved, expected_y, attributes, 2)]
+    squares += gradient_flows(op, kept, double(dy), gradients, attributes, 2)
     assert len(results) == len(expected) == len(terms)
     for i, (got, want, summed) in enumerate(zip(results, expected, terms, strict=True)):
         assert (got is None) == (want is None)
         if want is not None:
-            close(got, want, summed, (scales or {}).get(i, 0.0), f"{op}: output {i}")
+            scale = max((scales or {}).get(i, 0.0), float(np.sqrt(squares[i].max())))
+            close(got, want, summed, scale, f"{op}: output {i}")
     for got, want in zip(saved, expected_saved, strict=True):
         if isinstance(want, np.ndarray) and want.dtype == np.float64:
-            close(got, want, max(16, *terms), max((scales or {0: 0.0}).values()), f"{op}: saved")
+            close(got, want, max(16, *terms), max([saved_scale, *(scales or {}).values()]), f"{op}: saved")
         elif not isinstance(want, np.ndarray):
             assert got == want
 
@@ -137,7 +152,8 @@ def test_squeeze_excite(shape: tuple[int, ...], hidden: int, activation: str, se
         normal(seed + 1, C),
     ]
     longest = max(16, H * W + C + hidden)  # 16: the elementwise steps, 2 * sqrt(16) = 8
-    compare("squeeze_excite", list(arrays), [longest] * 6, activation=activation)
+    # A mean of normal numbers is of the size of 1 / sqrt(H W).
+    compare("squeeze_excite", list(arrays), [longest] * 6, saved_scale=(H * W) ** -0.5, activation=activation)
 
 
 @cases

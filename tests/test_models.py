@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tolerances import outputs_and_bounds
 
 import epcore
 from epcore.models.configs import BACKBONES, VARIANTS, pose_config, round_channels, scaled_config
@@ -134,10 +135,11 @@ def test_batch_of_three_is_three_batches_of_one(backend: str, rng: np.random.Gen
     with epcore.use_backend(backend):
         together = model.run(x)
         alone = [model.run(x[i : i + 1]) for i in range(3)]
+    _, bounds = outputs_and_bounds(model, x)
     for name, maps in together.items():
-        # A BLAS may block a product by its row count: float32 rounding of the longest sum, nothing more.
-        expected = np.concatenate([single[name] for single in alone])
-        assert np.abs(maps - expected).max() <= 8 * np.finfo(np.float32).eps * np.sqrt(216) * max(1, np.abs(expected).max())
+        # A BLAS may block a product by its row count: two orders of rounding, nothing more.
+        assert np.abs(maps - np.concatenate([single[name] for single in alone])).max() <= 2 * bounds[name]
+        assert bounds[name] <= 1e-3 * np.abs(maps).max()
 
 
 @pytest.mark.parametrize("size", [128, 127])
@@ -146,7 +148,8 @@ def test_golden_backbone(size: int, data_path: DataPath) -> None:
     epcore.load_weights(backbone, data_path("efficientnet/EfficientNetB0_blocks123_k3_fullmodel.h5"))
     with np.load(data_path("efficientnet/golden_B0.npz")) as golden:
         blocks = backbone.features(golden[f"{size}/x"])
+        _, bounds = outputs_and_bounds(backbone, golden[f"{size}/x"])
         for number, block in enumerate(blocks, start=1):
             expected = golden[f"{size}/block{number}"]
             assert block.shape == expected.shape
-            assert np.abs(block - expected).max() <= 1e-4 * np.abs(expected).max()
+            assert np.abs(block - expected).max() <= 2 * bounds[f"block{number}"]  # the golden ones may be float32 as well

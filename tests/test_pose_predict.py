@@ -8,9 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+from tolerances import outputs_and_bounds, settle
 
 import epcore
 from epcore.pose import Keypoint, Pose, predict
+from epcore.pose.decode import SIGMA
+from epcore.pose.preprocess import preprocess
 from epcore.skeleton import KEYPOINTS
 
 
@@ -103,11 +107,17 @@ def test_untrained_networks_and_ablations_predict(switches: dict) -> None:
 
 def test_compiled_plans_predict_the_same() -> None:
     picture = np.random.default_rng(5).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    model = epcore.EfficientPose("RT", seed=3)
+    model = settle(epcore.EfficientPose("RT", seed=3))
+    x, _ = preprocess(picture, model.resolution)
+    exact, bounds = outputs_and_bounds(model, x)
+    bound = 2 * bounds["upscaled"]  # both round
     plan, plain = epcore.predict(picture, epcore.compile(model)), epcore.predict(picture, model)
-    np.testing.assert_allclose(plan.scores, plain.scores, rtol=0, atol=1e-5)
-    agree = np.abs(plan.points - plain.points).max(axis=1) < 1e-9
-    assert agree.mean() > 0.8  # untrained maps have near ties, where the last bit decides
+    np.testing.assert_allclose(plan.scores, plain.scores, rtol=0, atol=bound)
+    smooth = gaussian_filter(exact["upscaled"][0], SIGMA, mode="nearest", axes=(0, 1))  # as `decode` searches them
+    highest = np.sort(smooth.reshape(-1, 16), axis=0)
+    clear = highest[-1] - highest[-2] > 2 * bound  # elsewhere there is a near tie, where the last bit decides
+    assert clear.mean() > 0.5
+    np.testing.assert_allclose(plan.points[clear], plain.points[clear], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("variant", ["RT", "I"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tolerances import EPS, epsilons, outputs_and_bounds
 
 from epcore import EfficientNet, EfficientPose, Tape
 from epcore.graph import Parameter
@@ -25,10 +26,13 @@ class TestRunningStatistics:
         """Keras 3: running = 0.99 * running + 0.01 * batch, the batch variance divided by N*H*W."""
         model = EfficientNet("B0", blocks=1)
         x = batch()
-        stem = stem_output(model, x)
+        stem = stem_output(model, x).astype(np.float64)
         model.train().run(x)
-        assert np.allclose(model.parameters["stem_bn/moving_mean"], 0.01 * stem.mean((0, 1, 2)), atol=1e-6)
-        assert np.allclose(model.parameters["stem_bn/moving_variance"], 0.99 + 0.01 * stem.var((0, 1, 2)), atol=1e-6)
+        mean, variance = 0.01 * stem.mean((0, 1, 2)), 0.99 + 0.01 * stem.var((0, 1, 2))
+        # A handful of roundings: of the statistic, of the momentum, of two products and a sum. A mean is one of large values.
+        atol = epsilons(1) * EPS * 0.01 * np.abs(stem).max()
+        np.testing.assert_allclose(model.parameters["stem_bn/moving_mean"], mean, rtol=0, atol=atol)
+        np.testing.assert_allclose(model.parameters["stem_bn/moving_variance"], variance, rtol=epsilons(1) * EPS)
 
     def test_converge_to_the_batch(self) -> None:
         """Training and inference agree once the running statistics have reached those of the batch."""
@@ -38,7 +42,9 @@ class TestRunningStatistics:
         model.momentum = 0.0
         trained = model.train().run(x)["block1"]
         inferred = model.eval().run(x)["block1"]
-        assert np.abs(trained - inferred).max() <= 1e-5 * np.abs(trained).max()
+        _, bounds = outputs_and_bounds(model, x)
+        assert np.abs(trained - inferred).max() <= 2 * bounds["block1"]  # both round
+        assert bounds["block1"] <= 1e-4 * np.abs(trained).max()
 
     def test_recording_on_a_tape_moves_them_too(self) -> None:
         model = EfficientNet("B0", blocks=1).train()

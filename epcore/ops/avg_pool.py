@@ -12,13 +12,14 @@ from math import prod
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape
+from epcore.sums import mean_in_double
 
 
 def forward(x: Array, *, size: int = 2) -> tuple[Array, tuple[Shape]]:
     """x (N,H,W,C) -> y (N, floor(H/k), floor(W/k), C). Raises ValueError where nothing would remain."""
     N, OH, OW, C = output_shape(x.shape, size=size)
     windows = x[:, : OH * size, : OW * size].reshape(N, OH, size, OW, size, C)
-    return windows.mean(axis=(2, 4)), (x.shape,)
+    return mean_in_double(windows, (2, 4)).astype(x.dtype), (x.shape,)
 
 
 def backward(dy: Array, saved: tuple[Shape], *, size: int = 2) -> tuple[Array]:

@@ -19,6 +19,7 @@ from math import prod
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape, output_size, window_padding
+from epcore.sums import matmul_in_double, sum_in_double
 
 
 def forward(x: Array, w: Array, b: Array | None = None, *, stride: int = 1) -> tuple[Array, tuple[Array, Array, bool]]:
@@ -57,14 +58,15 @@ def backward(
             rows = slice(u, u + (OH - 1) * stride + 1, stride)
             columns = slice(v, v + (OW - 1) * stride + 1, stride)
             if padded is not None and dw is not None:
-                dw[u, v] = padded[:, rows, columns].reshape(-1, x.shape[3]).T @ flat_dy
+                dw[u, v] = matmul_in_double(padded[:, rows, columns].reshape(-1, x.shape[3]).T, flat_dy)
             if dpadded is not None:
                 dpadded[:, rows, columns] += dy @ w[u, v].T
     dx = None
     if dpadded is not None:
         (top, _), (left, _) = padding[1:3]
         dx = dpadded[:, top : top + x.shape[1], left : left + x.shape[2]]
-    return dx, dw, flat_dy.sum(axis=0) if has_bias and need_b else None
+    db = sum_in_double(flat_dy, 0).astype(dy.dtype) if has_bias and need_b else None
+    return dx, dw, db
 
 
 def output_shape(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 1) -> Shape:

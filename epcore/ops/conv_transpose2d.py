@@ -22,6 +22,7 @@ import numpy as np
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape, transposed_crop
+from epcore.sums import matmul_in_double, sum_in_double
 
 
 def bilinear_kernel(channels: int, size: int = 4) -> np.ndarray:
@@ -69,8 +70,9 @@ def backward(
             if dx is not None:
                 dx += tap @ w[u, v]
             if dw is not None:
-                dw[u, v] = tap.reshape(-1, w.shape[2]).T @ x.reshape(-1, x.shape[3])
-    return dx, dw, dy.sum(axis=(0, 1, 2)) if has_bias and need_b else None
+                dw[u, v] = matmul_in_double(tap.reshape(-1, w.shape[2]).T, x.reshape(-1, x.shape[3]))
+    db = sum_in_double(dy, (0, 1, 2)).astype(dy.dtype) if has_bias and need_b else None
+    return dx, dw, db
 
 
 def _full_shape(x: Shape, w: Shape, stride: int) -> Shape:

@@ -15,6 +15,7 @@ from math import prod
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape, output_size, window_padding
+from epcore.sums import dot_in_double
 
 
 def forward(x: Array, w: Array, *, stride: int = 1) -> tuple[Array, tuple[Array, Array]]:
@@ -47,7 +48,7 @@ def backward(
             rows = slice(u, u + (OH - 1) * stride + 1, stride)
             columns = slice(v, v + (OW - 1) * stride + 1, stride)
             if padded is not None and dw is not None:
-                dw[u, v] = (padded[:, rows, columns] * dy).sum(axis=(0, 1, 2))
+                dw[u, v] = dot_in_double(padded[:, rows, columns], dy, (0, 1, 2))
             if dpadded is not None:
                 dpadded[:, rows, columns] += dy * w[u, v]
     dx = None

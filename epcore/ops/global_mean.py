@@ -12,11 +12,12 @@ from math import prod
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape
+from epcore.sums import mean_in_double
 
 
 def forward(x: Array) -> tuple[Array, tuple[Shape]]:
     """x (N,H,W,C) -> y (N,1,1,C)."""
-    return x.mean(axis=(1, 2), keepdims=True), (x.shape,)
+    return mean_in_double(x, (1, 2), keepdims=True).astype(x.dtype), (x.shape,)
 
 
 def backward(dy: Array, saved: tuple[Shape]) -> tuple[Array]:

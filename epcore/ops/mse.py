@@ -16,6 +16,7 @@ import numpy as np
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape
+from epcore.sums import dot_in_double
 
 
 def forward(
@@ -27,10 +28,8 @@ def forward(
     """
     xp = array_module(prediction, target, mask)
     output_shape(prediction.shape, target.shape, None if mask is None else mask.shape, reduction=reduction)
-    squared = xp.square(prediction - target)
-    if mask is not None:
-        squared = squared * mask
-    total = squared.sum(dtype=xp.float64)  # summed in double: 10^7 small float32 terms
+    difference = prediction - target
+    total = dot_in_double(difference if mask is None else difference * mask, difference)
     loss = total / prediction.size if reduction == "mean" else total
     return xp.asarray(loss, prediction.dtype), (prediction, target, mask)
 

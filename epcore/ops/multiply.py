@@ -14,6 +14,7 @@ import numpy as np
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape
+from epcore.sums import dot_in_double
 
 
 def forward(a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -25,15 +26,15 @@ def forward(a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def backward(dy: Array, saved: tuple[Array, Array]) -> tuple[Array, Array]:
     a, b = saved
-    return _unbroadcast(dy * b, a.shape), _unbroadcast(dy * a, b.shape)
+    return _unbroadcast_product(dy, b, a), _unbroadcast_product(dy, a, b)
 
 
-def _unbroadcast(gradient: Array, shape: Shape) -> Array:
-    """Sum over the axes that broadcasting added or stretched."""
-    added = gradient.ndim - len(shape)
-    stretched = tuple(added + i for i, n in enumerate(shape) if n == 1 and gradient.shape[added + i] != 1)
+def _unbroadcast_product(dy: Array, other: Array, factor: Array) -> Array:
+    """dy * other, summed over the axes that broadcasting added to `factor` or stretched."""
+    added = dy.ndim - factor.ndim
+    stretched = tuple(added + i for i, n in enumerate(factor.shape) if n == 1 and dy.shape[added + i] != 1)
     axes = (*range(added), *stretched)
-    return gradient.sum(axis=axes, keepdims=True).reshape(shape) if axes else gradient
+    return dot_in_double(dy, other, axes).reshape(factor.shape).astype(dy.dtype) if axes else dy * other
 
 
 def output_shape(a: Shape, b: Shape) -> Shape:

@@ -14,6 +14,7 @@ from math import prod
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape
+from epcore.sums import dot_in_double
 
 
 def forward(x: Array, alpha: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -27,7 +28,7 @@ def backward(dy: Array, saved: tuple[Array, Array]) -> tuple[Array, Array]:
     x, alpha = saved
     xp = array_module(dy, x, alpha)
     dx = xp.where(x > 0, dy, alpha * dy)
-    dalpha = (dy * xp.minimum(x, 0)).sum(axis=(0, 1, 2))
+    dalpha = dot_in_double(dy, xp.minimum(x, 0), (0, 1, 2)).astype(x.dtype)
     return dx, dalpha
 
 

@@ -27,6 +27,7 @@ from epcore.op import Cost, Op
 from epcore.ops import eswish, relu, swish
 from epcore.ops.sigmoid import sigmoid
 from epcore.shapes import Shape
+from epcore.sums import dot_in_double, matmul_in_double, mean_in_double, sum_in_double
 
 ACTIVATIONS: dict[str, ModuleType] = {"swish": swish, "eswish": eswish, "relu": relu}
 Saved = tuple[Array, Array, Array, Array, Array, Array]
@@ -40,10 +41,10 @@ def forward(
     Raises ValueError where the shapes do not fit or the activation is unknown.
     """
     output_shape(x.shape, w_reduce.shape, b_reduce.shape, w_expand.shape, b_expand.shape, activation=activation)
-    mean = x.mean(axis=(1, 2))
-    reduced = mean @ w_reduce[0, 0] + b_reduce
+    mean = mean_in_double(x, (1, 2)).astype(x.dtype)
+    reduced = (matmul_in_double(mean, w_reduce[0, 0]) + b_reduce).astype(x.dtype)
     hidden, _ = ACTIVATIONS[activation].forward(reduced)
-    gate = sigmoid(hidden @ w_expand[0, 0] + b_expand)
+    gate = sigmoid((matmul_in_double(hidden, w_expand[0, 0]) + b_expand).astype(x.dtype))
     return x * gate[:, None, None, :], (x, w_reduce, w_expand, mean, reduced, gate)
 
 
@@ -51,15 +52,16 @@ def backward(dy: Array, saved: Saved, *, activation: str = "swish") -> tuple[Arr
     """dy as y -> (dx, dw_reduce, db_reduce, dw_expand, db_expand)."""
     x, w_reduce, w_expand, mean, reduced, gate = saved
     hidden, hidden_saved = ACTIVATIONS[activation].forward(reduced)
-    dgate = (dy * x).sum(axis=(1, 2))
+    dgate = dot_in_double(dy, x, (1, 2)).astype(x.dtype)
     du = dgate * gate * (1 - gate)
-    dw_expand = (hidden.T @ du)[None, None]
-    dhidden = du @ w_expand[0, 0].T
+    dw_expand = matmul_in_double(hidden.T, du).astype(x.dtype)[None, None]
+    dhidden = matmul_in_double(du, w_expand[0, 0].T).astype(x.dtype)
     (dreduced,) = ACTIVATIONS[activation].backward(dhidden, hidden_saved)
-    dw_reduce = (mean.T @ dreduced)[None, None]
-    dmean = dreduced @ w_reduce[0, 0].T
+    dw_reduce = matmul_in_double(mean.T, dreduced).astype(x.dtype)[None, None]
+    dmean = matmul_in_double(dreduced, w_reduce[0, 0].T).astype(x.dtype)
     dx = dy * gate[:, None, None, :] + (dmean / (x.shape[1] * x.shape[2]))[:, None, None, :]
-    return dx, dw_reduce, dreduced.sum(axis=0), dw_expand, du.sum(axis=0)
+    db_reduce, db_expand = (sum_in_double(each, 0).astype(x.dtype) for each in (dreduced, du))
+    return dx, dw_reduce, db_reduce, dw_expand, db_expand
 
 
 def output_shape(

@@ -1,8 +1,8 @@
 """Golden vectors: what every layer gives for one input, forward and backward, so that a port can be compared layer by layer.
 
 Everything is computed in double precision from float32 weights and inputs, and rounded once, when it is stored. Beside each
-array the manifest says how far epcore's own single-precision reference comes from it (`rounding`): what a right float32 port
-may differ by, up to a small factor.
+array the manifest says how far single precision comes from it (`rounding`): the reference in float32, its sums over pixels in
+one chain, as plain kernels add. That is what a right float32 port may differ by, up to a small factor.
 
     input                       x
     directions/<output>         dL/d(output): the loss is L = sum of <output, direction> over all outputs
@@ -27,6 +27,7 @@ from epcore.network import Network
 from epcore.ops import OPS
 from epcore.port.store import Vectors
 from epcore.shapes import kernel_to_nchw, nhwc_to_nchw
+from epcore.sums import in_one_chain
 from epcore.tape import Tape
 
 FORMAT = "epcore vectors 1"
@@ -65,7 +66,10 @@ def network_vectors(
     rng = np.random.default_rng([seed, 1])
     shapes = model.graph.shapes(x.shape[0], x.shape[1:])
     directions = {label: rng.standard_normal(shapes[node], dtype=np.float32) for label, node in model.graph.outputs.items()}
-    exact, rounded = (_evaluate(each, x, directions if gradients else None) for each in (double, single))
+    wanted = directions if gradients else None
+    exact = _evaluate(double, x, wanted)
+    with in_one_chain():
+        rounded = _evaluate(single, x, wanted)
 
     arrays: dict[str, np.ndarray] = {"input": _stored(x, layout, dtype)}
     if gradients:
@@ -153,8 +157,9 @@ def operator_vectors(*, layout: str = "NHWC", dtype: str = "float32", seed: int 
         y, saved = op.forward(*inputs, **case.attributes)
         dy = np.random.default_rng([seed, 2, number]).standard_normal(np.shape(y)).astype(np.float32)
         gradients = op.backward(dy.astype(np.float64), saved, **case.attributes)
-        y_single, saved_single = op.forward(*single, **case.attributes)
-        gradients_single = op.backward(dy, saved_single, **case.attributes)
+        with in_one_chain():
+            y_single, saved_single = op.forward(*single, **case.attributes)
+            gradients_single = op.backward(dy, saved_single, **case.attributes)
         values = {name: array for name, array in zip(names, inputs, strict=True) if array is not None}
         values |= {"y": np.asarray(y), "dy": dy}
         rounding = {"y": _distance(np.asarray(y_single), values["y"])}

@@ -20,10 +20,11 @@ from epcore.kernels.cpu.arrays import empty
 from epcore.kernels.cpu.jit import inlined, kernel, serial_kernel
 from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.reduction import merge
-from epcore.kernels.cpu.simd import load_block, outer, repeat, splat, store_tile
+from epcore.kernels.cpu.simd import load_block, outer, repeat, splat, store_block, store_tile
 
 _SEGMENT = 8 * TILE_ROWS  # output pixels of one task of `convolve`
 _GROUP = 4 * TILE_ROWS  # rows of dw of one task of `_products`
+_RUN = 64  # pixels summed in one chain: K / 4 epsilons where a flat area rounds every addition the same way, 2 sqrt(K) at most
 
 
 def split_columns(columns: int) -> np.ndarray:
@@ -161,23 +162,31 @@ def convolve(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int,
 
 
 def _rank(width: int) -> Callable[..., None]:
-    """The loop over all pixels of some image lines for one tile of dw: TILE_ROWS rows and `width` vectors."""
+    """The loop over all pixels of some image lines for one tile of dw: TILE_ROWS rows and `width` vectors.
+
+    Runs of pixels, a part of a line or a few lines, are summed in registers, and their sums in `total`, of this task alone.
+    """
     SUMS = TILE_ROWS * width
 
     @inlined
-    def run(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step):  # type: ignore[no-untyped-def]
+    def run(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step, total):  # type: ignore[no-untyped-def]
         _, H, W, C = x.shape
         _, OH, OW, columns = dy.shape
-        tile = splat(0.0, SUMS)
-        for line in range(lines_from, lines_to):
-            n = line // OH
-            a = ((n * H + (line - n * OH) * stride + u) * W) * C + k
-            b = line * OW * columns + first
-            for ox in range(OW):
-                tile = outer(tile, x, a + ox * stride * C, 1, load_block(dy, b + ox * columns, step, width))
+        lines = max(_RUN // OW, 1)
+        store_block(total, 0, LANES, splat(0.0, SUMS))
+        for run_from in range(lines_from, lines_to, lines):
+            for begin in range(0, OW, _RUN):
+                tile = splat(0.0, SUMS)
+                for line in range(run_from, min(run_from + lines, lines_to)):
+                    n = line // OH
+                    a = ((n * H + (line - n * OH) * stride + u) * W) * C + k
+                    b = line * OW * columns + first
+                    for ox in range(begin, min(begin + _RUN, OW)):
+                        tile = outer(tile, x, a + ox * stride * C, 1, load_block(dy, b + ox * columns, step, width))
+                store_block(total, 0, LANES, tile + load_block(total, 0, LANES, SUMS))
         _, kernel_rows, depth, _ = partial.shape
         to = ((part * kernel_rows + u) * depth + k) * columns + first
-        store_tile(partial, to, columns, step, tile, width)
+        store_tile(partial, to, columns, step, load_block(total, 0, LANES, SUMS), width)
 
     return run
 
@@ -199,16 +208,17 @@ def _products(x: np.ndarray, dy: np.ndarray, panels: np.ndarray, stride: int, pa
         u = task // groups % kernel_rows
         group = task % groups
         lines_from, lines_to = part * lines // parts, (part + 1) * lines // parts
+        total = np.empty(3 * TILE_ROWS * LANES, np.float32)
         for p in range(len(panels)):
             first, step, width = panels[p]
             for row in range(group * _GROUP, min((group + 1) * _GROUP, depth), TILE_ROWS):
                 k = min(row, depth - TILE_ROWS)
                 if width == 3:
-                    _rank_3(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step)
+                    _rank_3(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step, total)
                 elif width == 2:
-                    _rank_2(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step)
+                    _rank_2(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step, total)
                 else:
-                    _rank_1(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step)
+                    _rank_1(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step, total)
 
 
 def weight_gradient(x: np.ndarray, dy: np.ndarray, shape: tuple[int, ...], stride: int) -> np.ndarray:

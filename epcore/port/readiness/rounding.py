@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from epcore.port.readiness.device import DeviceNetwork
+from epcore.sums import mean_in_double, sum_in_double
 
 LARGEST = 65504.0  # of float16
 OVERFLOW = 65520.0  # from here on float16 rounds to infinity
@@ -56,12 +57,12 @@ def quantize(x: np.ndarray, low: float, high: float, *, affine: bool = True) -> 
 
 def float32_mean(x: np.ndarray) -> np.ndarray:
     """x (N,H,W,C) -> mean over H,W (N,1,1,C)."""
-    return x.mean(axis=(1, 2), keepdims=True)
+    return mean_in_double(x, (1, 2), keepdims=True).astype(x.dtype)
 
 
 def tree_mean(x: np.ndarray) -> np.ndarray:
     """The same, the sum stored in float16 before it is divided: the best that adding in float16, pair by pair, can give."""
-    return to_half(x.sum(axis=(1, 2), keepdims=True)) / np.float32(x.shape[1] * x.shape[2])
+    return to_half(sum_in_double(x, (1, 2), keepdims=True).astype(x.dtype)) / np.float32(x.shape[1] * x.shape[2])
 
 
 def chain_mean(x: np.ndarray) -> np.ndarray:
