@@ -7,6 +7,7 @@ RUN := $(VENV)/bin/python
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/epcore demo --output out/demo
+	$(VENV)/bin/epcore doctor
 
 test: $(VENV)/.test
 	$(RUN) -m pytest -m "not slow and not gpu" $(TESTS)

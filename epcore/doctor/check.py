@@ -150,7 +150,7 @@ def check_plan(backend: str) -> str:
     for label in ("pafs", "confs2", "confs3", "upscaled"):
         got, wanted = host(getattr(outputs, label)), getattr(right, label)
         worst = max(worst, _judge(label, got, wanted, MAPS_BOUND) * MAPS_BOUND)
-    return f"maps within {worst:.1e} of the reference, {MAPS_BOUND:.0e} is allowed"
+    return f"maps within {worst:.1e} of the reference's"
 
 
 def check_figure(backend: str) -> str:
@@ -164,7 +164,7 @@ def check_figure(backend: str) -> str:
     known = np.ones((1, len(KEYPOINTS)), bool)
     distances = normalized_distances(points[None], np.array([KEYPOINTS]), known, np.array([HEAD_BOX]))
     hits = int((distances <= HEAD).sum())
-    text = f"{hits} of {len(KEYPOINTS)} keypoints within half a head of where they are"
+    text = f"{hits} of {len(KEYPOINTS)} keypoints within half a head"
     if hits < len(KEYPOINTS):
         raise WrongError(text)
     return text

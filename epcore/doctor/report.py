@@ -43,7 +43,7 @@ def examine(processes: int, limit: float, show: Callable[[Report], None]) -> Rep
             answers = _run(pool, [[task] for task in _tasks("cuda")])
             checks += [_check(task, answer) for task, answer in answers.items()]
         else:
-            checks.append(_row("cuda", "CUDA kernels", SKIPPED, gpu["text"], None))
+            checks.append(_row("cuda", "CUDA kernels", SKIPPED, gpu["text"].partition(" (")[0], None))
     report["checks"] = checks
     report["failed"] = [_full_name(row) for row in checks if row["status"] == WRONG]
     report["ok"] = not report["failed"]

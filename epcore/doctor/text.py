@@ -1,13 +1,14 @@
-"""The report as text for a terminal, 100 columns wide at most; what a line is about stands in its first 16."""
+"""The report as text for a terminal, 80 to 100 columns wide; what a line is about stands at its beginning."""
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from typing import Any
 
 from epcore.doctor.report import WRONG, Report
 
-WIDTH, NAME = 100, 16
+WIDTH, NAME = max(80, min(100, shutil.get_terminal_size().columns)), 16
 
 
 def machine_text(report: Report) -> str:
