@@ -136,8 +136,8 @@ from epcore.kernels.cpu import swish
 assert np.isfinite(swish.forward(np.ones(100, np.float32))[0]).all()
 print(sum(swish.activate.stats.cache_hits.values()))
 """
-    command = [sys.executable, "-c", code]
-    build = subprocess.run(command, env=container.environment(), capture_output=True, text=True, check=True, timeout=300)
+    options = {"cwd": container.root, "env": container.environment(), "capture_output": True, "text": True}
+    build = subprocess.run([sys.executable, "-c", code], check=True, timeout=300, **options)  # type: ignore[call-overload]
     assert build.stdout == "0\n"
     result = container.run("-W", "error", "-c", code)
     assert (result.stdout, result.stderr) == ("1\n", "")
