@@ -27,7 +27,7 @@ class Workers:
     def __init__(self, function: Callable[[Any], Any], count: int) -> None:
         if count < 1:
             raise ValueError(f"count is {count}, expected at least one process")
-        settle()  # the processes share what they compile, and one of them says where it cannot be kept
+        settle(say=True)  # the processes share what they compile, and one of them says where it cannot be kept
         context = multiprocessing.get_context("spawn")
         self._processes, self._pipes = [], []
         for number in range(count):

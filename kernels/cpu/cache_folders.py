@@ -168,7 +168,7 @@ class Folders:
             if failed and failed[0][0] is self.named:
                 _say_elsewhere(failed[0][1], folder)
             return
-        share_temporary()
+        share_temporary(say=True)
         if (temporary := self._temporary()) is not None:
             with suppress(OSError):  # full: this process has its kernels in memory, others compile theirs
                 temporary.write(name, data)
@@ -202,22 +202,26 @@ def kept_in(source: Path = Path(__file__).parent) -> Path | None:
 # ---- the temporary folder
 
 
-def settle(source: Path = Path(__file__).parent) -> None:
-    """Called before kernels are compiled, and before processes are started that will: where nothing lasting can be written,
-    make the temporary folder now, so that all have the same one."""
+def settle(source: Path = Path(__file__).parent, *, say: bool = False) -> None:
+    """Called before kernels are loaded or compiled, and before processes are started that will: where nothing lasting can be
+    written, make the temporary folder now, so that all have the same one.
+
+    say: issue the CacheNotice of a temporary folder that cannot be made now, for all processes started from here.
+    """
     if not any(_can_write(folder.path) for folder in folders(source).lasting):
-        share_temporary()
+        share_temporary(say=say)
 
 
-def share_temporary() -> None:
+def share_temporary(*, say: bool) -> None:
     """Make a temporary folder, unless one was inherited that still exists, and name it to processes started from now on."""
     if _temporary_root() is not None:
         return
     try:
         root = Path(tempfile.mkdtemp(prefix=_PREFIX))  # mode 0700
     except OSError as error:
-        os.environ[INHERITED] = _NOWHERE
-        _say_nowhere(_reason(error))
+        if say:
+            os.environ[INHERITED] = _NOWHERE
+            _say_nowhere(_reason(error))
         return
     os.environ[INHERITED] = str(root)
     _remove_left_behind(root.parent)
