@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from tolerances import outputs_and_bounds
 import epcore
 from epcore.models.configs import BACKBONES, VARIANTS, pose_config, round_channels, scaled_config
 from epcore.summary import stages
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+from exactness import errors
 
 DataPath = Callable[[str], Path]
 
@@ -126,6 +130,14 @@ def test_golden_outputs(variant: str, picture: str, backend: str, data_path: Dat
             outputs = model(golden[f"{prefix}x"])
         for name in ("pafs", "confs2", "confs3", "upscaled"):
             assert np.abs(getattr(outputs, name) - golden[f"{prefix}{name}"]).max() <= 1e-5, name
+
+
+@pytest.mark.parametrize("variant", ["RT", "I"])
+def test_published_weights_on_flat_pictures(variant: str, data_path: DataPath) -> None:
+    """Every backend within 3e-6 of double also where most of a picture is of one colour, which one float32 chain is not."""
+    data_path(f"release/EfficientPose{variant}.h5")
+    found = errors(variant, data_path("golden").parent)
+    assert max(error for row in found.values() for error in row.values()) <= 3e-6, found
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
