@@ -119,17 +119,23 @@ def blas() -> list[dict[str, Any]]:
 
 
 def cache() -> dict[str, Any]:
-    """Where compiled kernels are kept between processes; folder None where they are not."""
-    from epcore.kernels.cpu.swish import activate
+    """Where compiled kernels are kept between processes: the first folder that can be written; folder None where there is
+    none to try."""
+    from epcore.kernels.cpu.product import _pack
 
-    try:
-        folder = Path(activate._cache.cache_path)  # type: ignore[attr-defined]
-    except (AttributeError, IndexError):
-        return {"folder": None, "writable": False}
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    return {"folder": str(folder), "writable": os.access(existing, os.W_OK)}
+    kept = _pack._cache  # type: ignore[attr-defined]  # of a serial kernel, which is Numba's own object
+    folders = getattr(kept, "_folders", None)
+    paths = [folder.path for folder in folders.lasting] if folders else [Path(kept.cache_path)]
+    for path in paths:
+        if _can_write(path):
+            return {"folder": str(path), "writable": True}
+    return {"folder": str(paths[0]) if paths else None, "writable": False}
+
+
+def _can_write(folder: Path) -> bool:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK)
 
 
 def versions() -> dict[str, str]:
