@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import textwrap
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ import epcore.doctor.examples
 import epcore.doctor.machine
 import epcore.doctor.parts
 import epcore.doctor.report
+import epcore.doctor.supervise
 from epcore.cli import main
 from epcore.data.synthetic import SyntheticFigures
 from epcore.doctor import figure
@@ -247,9 +249,40 @@ def test_hanging_checks_are_ended() -> None:
     try:
         assert worker.ask(("check", "cpu", "concat"), LIMIT)["ok"]
         answer = worker.ask(("check", "cpu", "eswish"), 3)
-        assert answer["value"] == "no answer within 3 s: it hangs, or needs more time"
+        assert answer["value"] == "no answer (limit 3 s): it hangs, or needs more time"
         assert not answer["ok"]
         assert worker.ask(("check", "cpu", "concat"), LIMIT)["ok"]
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [("time.sleep(100)", True), ("while True: pass", True), ("time.sleep(100)", False)],
+    ids=["waits", "spins", "unknown"],
+)
+def test_limits(code: str, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that waits for ever, one that computes for ever, and a system that does not tell which."""
+    if not told:
+        monkeypatch.setattr(epcore.doctor.supervise, "processor_seconds", lambda pid: None)
+    monkeypatch.setattr(epcore.doctor.supervise, "START", f"import time\n{code}")
+    worker = Worker()
+    started = time.monotonic()
+    try:
+        assert worker.ask(("check", "cpu", "concat"), 2)["value"].startswith("no answer (limit 2 s)")
+    finally:
+        worker.close()
+    assert time.monotonic() - started >= 1.5
+
+
+def test_starved_workers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second of processor time in ten: the limit is of processor time, not of the clock's."""
+    spent = iter(np.arange(0, 100, 0.05))
+    monkeypatch.setattr(epcore.doctor.supervise, "processor_seconds", lambda pid: float(next(spent)))
+    monkeypatch.setattr(epcore.doctor.supervise, "START", "import time; input(); time.sleep(4); print('{\"ok\": true}')")
+    worker = Worker()
+    try:
+        assert worker.ask(("check", "cpu", "concat"), 1) == {"ok": True}
     finally:
         worker.close()
 

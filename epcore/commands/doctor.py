@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit",
         type=float,
-        default=300.0,
+        default=120.0,
         metavar="S",
-        help="seconds a check may take, compiling included (%(default)g)",
+        help="processor seconds for one check (%(default)g)",
     )
     parser.add_argument("--processes", type=int, metavar="N", help="checks that run at a time (default: cores, at most 4)")
 

@@ -16,8 +16,11 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
+IDLE = 60.0  # seconds
 Task = tuple[str, ...]  # kind and details, as `epcore.doctor.worker.answer` takes them
 Answer = dict[str, Any]
 
@@ -34,25 +37,44 @@ class Worker:
         self._closed = False
 
     def ask(self, task: Task, limit: float) -> Answer:
-        """The worker's answer. ok is False, and value says so, where it dies or gives none within `limit` seconds."""
+        """The worker's answer. ok is False, and value says so, where it dies or hangs.
+
+        limit: seconds of processor time, which a busy machine gives slowly; the same of waiting where nobody tells how much it
+        got. A process that gets none for `limit` seconds, or for IDLE, waits for something that will not come.
+        """
         process = self._start()
         assert process.stdin
         try:
             process.stdin.write(json.dumps(task) + "\n")
             process.stdin.flush()
-            line = self._lines.get(timeout=limit)
+            line = self._wait(process.pid, limit)
         except queue.Empty:
             self.stop()
-            return {
-                "ok": False,
-                "value": f"no answer within {limit:g} s: it hangs, or needs more time",
-                "seconds": limit,
-            }
+            return {"ok": False, "value": f"no answer (limit {limit:g} s): it hangs, or needs more time", "seconds": None}
         except OSError:
             line = None  # it had gone before it was asked
         if line is None:
             return {"ok": False, "value": self._last_words(process), "seconds": None}
         return json.loads(line)
+
+    def _wait(self, pid: int, limit: float) -> str | None:
+        """The next line, None for the end. Raises queue.Empty beyond the limit."""
+        begun, first = monotonic(), processor_seconds(pid)
+        since, used = begun, first
+        while True:
+            try:
+                return self._lines.get(timeout=min(1.0, limit))
+            except queue.Empty:
+                now, spent = monotonic(), processor_seconds(pid)
+                if first is None or used is None or spent is None:
+                    if now - begun >= limit:
+                        raise
+                elif spent - first >= limit:
+                    raise
+                elif (window := now - since) >= min(limit, IDLE):
+                    if spent - used < 0.02 * window:
+                        raise
+                    since, used = now, spent
 
     def stop(self) -> None:
         """End the process, whatever it does; the next `ask` starts another."""
@@ -108,6 +130,15 @@ def _read(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> Non
         for line in process.stdout:
             lines.put(line)
     lines.put(None)
+
+
+def processor_seconds(pid: int) -> float | None:
+    """Processor time that a process has had, all its threads together; None where the system does not say (but Linux does)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
 
 
 class Pool:
