@@ -11,6 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,13 +89,22 @@ class Container:
 
 
 @pytest.fixture
-def container(tmp_path: Path) -> Container:
+def container() -> Iterator[Container]:
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("name spaces of mounts take an administrator on Linux")
     for program in ("unshare", "setpriv", "mount", "awk", "bash"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    made = Container(tmp_path)
+    # Not pytest's folder, which only its owner may enter: `access` does not ask for what the user may read all the same.
+    root = Path(tempfile.mkdtemp(prefix="epcore-container-"))
+    root.chmod(0o755)
+    try:
+        yield _entered(Container(root))
+    finally:
+        shutil.rmtree(root)
+
+
+def _entered(made: Container) -> Container:
     probe = made.run("-c", "import os; print(os.getuid())")
     if probe.returncode or probe.stdout.strip() != NOBODY:
         pytest.skip(f"no name space can be made here: {probe.stderr.strip()[-200:]}")
