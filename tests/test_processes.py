@@ -69,23 +69,22 @@ def run(code: str, tmp_path: Path, *, start: str = START, **environment: str) ->
     """What the script prints; it has to end well and in time."""
     script = tmp_path / "script.py"
     script.write_text(start + code, encoding="utf-8")
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(script)],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # children that hang go with it
-    )
-    try:
-        output, errors = process.communicate(timeout=LIMIT)
-    finally:
-        if hasattr(os, "killpg"):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-        process.wait()
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=LIMIT)
+        finally:
+            if hasattr(os, "killpg"):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
     assert process.returncode == 0, errors[-5000:]
     return output
 
@@ -323,9 +322,9 @@ def seconds_of(run):
         run(x)
     return (time.perf_counter() - started) / len(xs)
 
-interrupt(plan, by_plan, 1.5 * seconds_of(plan), 400)
-interrupt(lambda x: plan(x, out=out), by_plan, 1.5 * seconds_of(plan), 200)
-interrupt(model, by_model, 1.5 * seconds_of(model), 100)
+interrupt(plan, by_plan, 1.5 * seconds_of(plan), 200)
+interrupt(lambda x: plan(x, out=out), by_plan, 1.5 * seconds_of(plan), 100)
+interrupt(model, by_model, 1.5 * seconds_of(model), 20)
 assert not plan._crew._busy and plan._crew._post == [None]
 with ThreadPoolExecutor(2) as pool:  # no lock is held
     assert all(pool.map(lambda _: equal(plan(xs[0]), by_plan[0]) and equal(model(xs[0]), by_model[0]), range(8)))
