@@ -76,7 +76,7 @@ print(*re.findall(r"\"(.+?)\"", re.search(r"^dependencies = \[(.+?)\]", text, re
 write_python() { # a command that is an AArch64 Python, also as the sys.executable that it starts others with
     cat >"$folder/root/usr/bin/emulated-python" <<END
 #!/bin/sh
-export PYTHONPATH="$folder/site\${PYTHONPATH:+:\$PYTHONPATH}" NUMBA_CACHE_DIR="$folder/numba"
+export PYTHONPATH="$folder/site\${PYTHONPATH:+:\$PYTHONPATH}" NUMBA_CACHE_DIR="\${NUMBA_CACHE_DIR:-$folder/numba}"
 export NUMBA_CPU_NAME="\${NUMBA_CPU_NAME:-$cpu}" NUMBA_CPU_FEATURES="\${NUMBA_CPU_FEATURES:-$features}"
 exec "$emulator" -L "$folder/root" -0 "$folder/root/usr/bin/emulated-python" "$folder/root/usr/bin/python3" "\$@"
 END
@@ -110,11 +110,11 @@ prepare)
 run)
     [ -x "$folder/python" ] || fail "$folder is not prepared: run_under_qemu.sh prepare $folder"
     cd "$project"
-    export PYTHONPATH="$project"
+    export PYTHONPATH="$project" NUMBA_CACHE_DIR="$folder/numba"
     versions='import numba, sys; print(*sys.version_info[:2], numba.__version__)'
     theirs=$("$folder/python" -c "$versions")
     if [ "$("$python" -c "$versions" 2>/dev/null)" = "$theirs" ]; then
-        (cd tests && NUMBA_CACHE_DIR="$folder/numba" "$python" -m aarch64.compile_kernels $cpu $features network >/dev/null)
+        (cd tests && "$python" -m aarch64.compile_kernels $cpu $features network >/dev/null)
     else
         echo "$python has not Python and Numba $theirs: the emulated Python compiles everything" >&2
     fi
