@@ -2,8 +2,8 @@
 
     python -m aarch64.compile_kernels CPU FEATURES [network]            one line of JSON a kernel and signature
 
-With `network` those of a training step of RT too. What is compiled goes into Numba's cache as always, where an AArch64 process
-with the same CPU and FEATURES finds it.
+With `network` those of a training step of RT too, and what is compiled goes into Numba's cache, where an AArch64 process with
+the same CPU and FEATURES finds it. Without, nothing is loaded or kept.
 
 For a process of its own, started in tests/. Numba takes the architecture from the triple of the process and hands it to LLVM,
 so its whole pipeline (inlining, vectorisers, cost model, machine code) and all that epcore decides by the processor are those
@@ -13,6 +13,7 @@ unwritten; operators never look at values, so they go on to the next kernel.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -34,18 +35,27 @@ def become_aarch64(cpu: str, features: str) -> None:
     os.environ |= {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
 
 
-def compile_only(machine: llvm.TargetMachine) -> None:
-    """Calls of compiled functions compile, report and return None."""
+def compile_only(machine: llvm.TargetMachine, keep: bool) -> None:
+    """Calls of compiled functions compile, report and return None. keep: in Numba's cache, for which they must be loaded."""
     from numba import typeof
+    from numba.core.caching import NullCache
+    from numba.core.codegen import JitEngine
     from numba.core.dispatcher import Dispatcher
 
     seen = set()
+    room = ctypes.create_string_buffer(64)  # Numba writes a pointer where it believes that a function's environment is
+    if not keep:
+        JitEngine.finalize_object = lambda engine: None
+        JitEngine.get_function_address = lambda engine, name: ctypes.addressof(room)
+        JitEngine.get_global_value_address = lambda engine, name: ctypes.addressof(room)
 
     def call(dispatcher: Any, *arguments: Any) -> None:
         types = tuple(map(typeof, arguments))
         if (dispatcher, types) in seen:
             return
         seen.add((dispatcher, types))
+        if not keep:
+            dispatcher._cache = NullCache()
         dispatcher.compile(types)
         function = dispatcher.py_func
         result = assemble(dispatcher.inspect_llvm(types), machine)
@@ -73,6 +83,7 @@ def call_everything(network: bool) -> None:
 
 
 if __name__ == "__main__":
+    network = sys.argv[3:] == ["network"]
     become_aarch64(*sys.argv[1:3])
-    compile_only(target_machine(*sys.argv[1:3]))
-    call_everything(network=sys.argv[3:] == ["network"])
+    compile_only(target_machine(*sys.argv[1:3]), keep=network)
+    call_everything(network)
