@@ -456,7 +456,7 @@ class TestNumberOfThreads:
         epcore.set_threads(None)
         assert epcore.get_threads() == default
         for wrong in (0, -1, True, 1.0):
-            with pytest.raises(ValueError, match="whole number above 0"):
+            with pytest.raises(ValueError, match="whole number from 1 to"):
                 epcore.set_threads(wrong)  # type: ignore[arg-type]
 
 
