@@ -99,3 +99,15 @@ def test_every_option_that_can_be_taken_here_was(background: Callable[[str, str]
     for choice in CHOICES:
         possible = {choice.decide(processor(cpu)) for cpu in cpus}
         assert {row[choice.name] for row in taken} == possible, choice.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", FAMILIES)
+def test_all_numbers(cpu: str, tmp_path: Path) -> None:
+    """The functions of one number and division on all 2^32 float32 numbers: several minutes a family."""
+    if REASONS[cpu]:
+        pytest.skip(f"{cpu} cannot run here: {REASONS[cpu]}")
+    file = str(Path(__file__).with_name("test_simd_functions.py"))
+    result = run(cpu, tmp_path, "-m", "pytest", "-q", "-x", "-m", "slow", file, timeout=7200)
+    assert result.returncode == 0, f"as {cpu}:\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
+    assert "4 passed" in result.stdout
