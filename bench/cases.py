@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import KERNELS, kernel, use_backend
+from epcore.backend import kernel, use_backend
 from epcore.graph import Node
 from epcore.models import EfficientPose
 from epcore.op import Cost
@@ -84,8 +84,7 @@ def cases(variants: tuple[str, ...] = VARIANTS, resolution: int | None = None) -
         graph = EfficientPose(variant).graph
         shapes = graph.shapes(1, None if resolution is None else (resolution, resolution, 3))
         for node in graph.nodes.values():
-            if (node.op, "cpu") in KERNELS:
-                case = Case(node, tuple(graph.argument_shapes(node, shapes)), variant)
-                attributes = {name: value for name, value in node.attributes.items() if name != "rate"}
-                found.setdefault((node.op, case.shapes, tuple(sorted(attributes.items()))), case)
+            case = Case(node, tuple(graph.argument_shapes(node, shapes)), variant)
+            attributes = {name: value for name, value in node.attributes.items() if name != "rate"}
+            found.setdefault((node.op, case.shapes, tuple(sorted(attributes.items()))), case)
     return sorted(found.values(), key=lambda case: case.node.op)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from epcore.backend import KERNELS, use_backend
+from epcore.backend import kernel_module, use_backend
 from epcore.doctor.bounds import EPS, allowed
 from epcore.doctor.examples import Arrays, examples, normal
 from epcore.doctor.figure import HEAD_BOX, KEYPOINTS, PICTURE
@@ -69,7 +68,7 @@ def _results(
     dy = np.asarray(normal(7, *np.shape(y)), np.float32)
     right = [np.asarray(y), *OPS[op].backward(dy.astype(np.float64), saved, **attributes)]
     put = _put(backend)
-    kernel = import_module(KERNELS[op, backend])
+    kernel = kernel_module(op, backend)
     y, saved = kernel.forward(*map(put, arrays), **attributes)
     got = [y, *kernel.backward(put(dy), saved, **attributes)]
     names = OPS[op].array_names(len(arrays))
@@ -98,7 +97,7 @@ def _judge(what: str, got: np.ndarray, right: np.ndarray, bound: float) -> float
 def _check_edges(op: str, backend: str) -> int:
     """Values where the exponential has no room left; NaN has to stay NaN. How many were looked at."""
     x = np.resize(np.array(EDGES, np.float32), 67)  # every value in a full vector and in a tail, whatever the width
-    put, kernel = _put(backend), import_module(KERNELS[op, backend])
+    put, kernel = _put(backend), kernel_module(op, backend)
     y, saved = kernel.forward(put(x.reshape(1, 1, 1, -1)))
     dx = kernel.backward(put(np.ones((1, 1, 1, x.size), np.float32)), saved)[0]
     double = x.astype(np.float64)
