@@ -8,7 +8,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Exact work of one operator call, in integers.
 

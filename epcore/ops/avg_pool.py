@@ -41,7 +41,7 @@ def output_shape(x: Shape, *, size: int = 2) -> Shape:
 
 def cost(x: Shape, *, size: int = 2) -> Cost:
     taken = prod(output_shape(x, size=size)) * size * size
-    return Cost(0, {"avg_pool": taken}, 0, {"avg_pool": taken})
+    return Cost(elementwise={"avg_pool": taken}, backward_elementwise={"avg_pool": taken})
 
 
 OP = Op("avg_pool", forward, backward, output_shape, cost)

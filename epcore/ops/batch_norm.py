@@ -81,7 +81,7 @@ def output_shape(x: Shape, *parameters: Shape, **attributes: object) -> Shape:
 
 
 def cost(x: Shape, *parameters: Shape, **attributes: object) -> Cost:
-    return Cost(0, {"batch_norm": prod(x)}, 0, {"batch_norm": prod(x)})
+    return Cost(elementwise={"batch_norm": prod(x)}, backward_elementwise={"batch_norm": prod(x)})
 
 
 OP = Op("batch_norm", forward, backward, output_shape, cost)

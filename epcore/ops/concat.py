@@ -41,7 +41,7 @@ def output_shape(*xs: Shape) -> Shape:
 
 def cost(*xs: Shape) -> Cost:
     elements = sum(prod(x) for x in xs)
-    return Cost(0, {"concat": elements}, 0, {"concat": elements})
+    return Cost(elementwise={"concat": elements}, backward_elementwise={"concat": elements})
 
 
 OP = Op("concat", forward, backward, output_shape, cost)

@@ -82,7 +82,7 @@ def cost(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 1) -> Cost
     outputs = prod(output_shape(x, w, b, stride=stride))
     macs = outputs * w[0] * w[1] * w[2]
     bias = {"bias": outputs} if b is not None else {}
-    return Cost(macs, bias, 2 * macs, bias)
+    return Cost(macs=macs, elementwise=bias, backward_macs=2 * macs, backward_elementwise=bias)
 
 
 OP = Op("conv2d", forward, backward, output_shape, cost, selective=True)

@@ -102,7 +102,7 @@ def cost(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 2) -> Cost
     """Counted on the input grid: every input pixel meets every kernel entry once."""
     macs = prod(x) * w[0] * w[1] * w[2]
     bias = {"bias": prod(output_shape(x, w, b, stride=stride))} if b is not None else {}
-    return Cost(macs, bias, 2 * macs, bias)
+    return Cost(macs=macs, elementwise=bias, backward_macs=2 * macs, backward_elementwise=bias)
 
 
 OP = Op("conv_transpose2d", forward, backward, output_shape, cost, selective=True)

@@ -66,7 +66,7 @@ def output_shape(x: Shape, w: Shape, *, stride: int = 1) -> Shape:
 
 def cost(x: Shape, w: Shape, *, stride: int = 1) -> Cost:
     macs = prod(output_shape(x, w, stride=stride)) * w[0] * w[1]
-    return Cost(macs, {}, 2 * macs, {})
+    return Cost(macs=macs, backward_macs=2 * macs)
 
 
 OP = Op("depthwise_conv2d", forward, backward, output_shape, cost, selective=True)

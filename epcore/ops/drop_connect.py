@@ -36,7 +36,7 @@ def output_shape(x: Shape, mask: Shape, *, rate: float) -> Shape:
 
 
 def cost(x: Shape, mask: Shape, *, rate: float) -> Cost:
-    return Cost(0, {"drop_connect": prod(x)}, 0, {"drop_connect": prod(x)})
+    return Cost(elementwise={"drop_connect": prod(x)}, backward_elementwise={"drop_connect": prod(x)})
 
 
 OP = Op("drop_connect", forward, backward, output_shape, cost)

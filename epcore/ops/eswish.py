@@ -33,7 +33,7 @@ def output_shape(x: Shape, *, beta: float = BETA) -> Shape:
 
 
 def cost(x: Shape, *, beta: float = BETA) -> Cost:
-    return Cost(0, {"eswish": prod(x)}, 0, {"eswish": prod(x)})
+    return Cost(elementwise={"eswish": prod(x)}, backward_elementwise={"eswish": prod(x)})
 
 
 OP = Op("eswish", forward, backward, output_shape, cost)

@@ -31,7 +31,7 @@ def output_shape(x: Shape) -> Shape:
 
 
 def cost(x: Shape) -> Cost:
-    return Cost(0, {"mean": prod(x)}, 0, {"mean": prod(x)})
+    return Cost(elementwise={"mean": prod(x)}, backward_elementwise={"mean": prod(x)})
 
 
 OP = Op("global_mean", forward, backward, output_shape, cost)

@@ -57,7 +57,7 @@ def output_shape(x: Shape, *, size: int = 2, stride: int = 2) -> Shape:
 
 def cost(x: Shape, *, size: int = 2, stride: int = 2) -> Cost:
     outputs = prod(output_shape(x, size=size, stride=stride))
-    return Cost(0, {"max_pool": outputs * size * size}, 0, {"max_pool": outputs})
+    return Cost(elementwise={"max_pool": outputs * size * size}, backward_elementwise={"max_pool": outputs})
 
 
 OP = Op("max_pool", forward, backward, output_shape, cost)

@@ -54,7 +54,7 @@ def output_shape(prediction: Shape, target: Shape, mask: Shape | None = None, *,
 
 
 def cost(prediction: Shape, target: Shape, mask: Shape | None = None, *, reduction: str = "mean") -> Cost:
-    return Cost(0, {"mse": prod(prediction)}, 0, {"mse": prod(prediction)})
+    return Cost(elementwise={"mse": prod(prediction)}, backward_elementwise={"mse": prod(prediction)})
 
 
 OP = Op("mse", forward, backward, output_shape, cost)

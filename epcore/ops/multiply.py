@@ -46,7 +46,7 @@ def output_shape(a: Shape, b: Shape) -> Shape:
 
 def cost(a: Shape, b: Shape) -> Cost:
     elements = prod(output_shape(a, b))
-    return Cost(0, {"multiply": elements}, 0, {"multiply": 2 * elements})
+    return Cost(elementwise={"multiply": elements}, backward_elementwise={"multiply": 2 * elements})
 
 
 OP = Op("multiply", forward, backward, output_shape, cost)

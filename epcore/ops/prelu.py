@@ -39,7 +39,7 @@ def output_shape(x: Shape, alpha: Shape) -> Shape:
 
 
 def cost(x: Shape, alpha: Shape) -> Cost:
-    return Cost(0, {"prelu": prod(x)}, 0, {"prelu": prod(x)})
+    return Cost(elementwise={"prelu": prod(x)}, backward_elementwise={"prelu": prod(x)})
 
 
 OP = Op("prelu", forward, backward, output_shape, cost)

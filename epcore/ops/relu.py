@@ -36,7 +36,7 @@ def output_shape(x: Shape, *, maximum: float | None = None) -> Shape:
 
 
 def cost(x: Shape, *, maximum: float | None = None) -> Cost:
-    return Cost(0, {"relu": prod(x)}, 0, {"relu": prod(x)})
+    return Cost(elementwise={"relu": prod(x)}, backward_elementwise={"relu": prod(x)})
 
 
 OP = Op("relu", forward, backward, output_shape, cost)

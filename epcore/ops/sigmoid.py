@@ -37,7 +37,7 @@ def output_shape(x: Shape) -> Shape:
 
 
 def cost(x: Shape) -> Cost:
-    return Cost(0, {"sigmoid": prod(x)}, 0, {"sigmoid": prod(x)})
+    return Cost(elementwise={"sigmoid": prod(x)}, backward_elementwise={"sigmoid": prod(x)})
 
 
 OP = Op("sigmoid", forward, backward, output_shape, cost)

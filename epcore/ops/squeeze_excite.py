@@ -82,10 +82,10 @@ def cost(x: Shape, w_reduce: Shape, b_reduce: Shape, w_expand: Shape, b_expand: 
     macs = 2 * N * C * R
     small = {"bias": N * (R + C), activation: N * R, "sigmoid": N * C}
     return Cost(
-        macs,
-        {"mean": prod(x), **small, "se_scale": prod(x)},
-        2 * macs,
-        {"se_scale": 3 * prod(x), "mean": prod(x), **small},
+        macs=macs,
+        elementwise={"mean": prod(x), **small, "se_scale": prod(x)},
+        backward_macs=2 * macs,
+        backward_elementwise={"se_scale": 3 * prod(x), "mean": prod(x), **small},
     )
 
 

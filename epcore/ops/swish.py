@@ -31,7 +31,7 @@ def output_shape(x: Shape) -> Shape:
 
 
 def cost(x: Shape) -> Cost:
-    return Cost(0, {"swish": prod(x)}, 0, {"swish": prod(x)})
+    return Cost(elementwise={"swish": prod(x)}, backward_elementwise={"swish": prod(x)})
 
 
 OP = Op("swish", forward, backward, output_shape, cost)
