@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from inspect import Parameter, signature
+from textwrap import dedent
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Page:
+    """What an operator's file says about it: a title and the sections, in this order, each without its indentation.
+
+    In the docstring a section is a line with its name and a colon, and indented text below it.
+    """
+
+    title: str
+    equation: str
+    symbols: str
+    derivation: str
+    saved: str  # the first line: what, by name
+    cost: str
+    source: str
+
+
+def read_page(docstring: str) -> Page:
+    """Raises ValueError where a section is missing, empty, unknown or not in its place."""
+    title, *parts = re.split(r"^(\w+):\n", docstring.strip() + "\n", flags=re.MULTILINE)
+    names, texts = [name.lower() for name in parts[::2]], [dedent(text).strip() for text in parts[1::2]]
+    expected = [section.name for section in fields(Page)][1:]
+    if names != expected:
+        raise ValueError(f"sections {', '.join(names)}: expected {', '.join(expected)}")
+    for name, text in zip(["title", *names], [title.strip(), *texts], strict=True):
+        if not text:
+            raise ValueError(f"{name} is empty")
+    return Page(title.strip(), *texts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +73,17 @@ class Op:
     output_shape: Callable[..., tuple[int, ...]]
     cost: Callable[..., Cost]
     selective: bool = False
+
+    @property
+    def page(self) -> Page:
+        """The page of the file that forward stands in. Raises ValueError where that has none, or one that is not in order."""
+        docstring = sys.modules[self.forward.__module__].__doc__
+        if docstring is None:
+            raise ValueError(f"page of {self.name}: its file has no docstring, as under python -OO")
+        try:
+            return read_page(docstring)
+        except ValueError as error:
+            raise ValueError(f"page of {self.name}: {error}") from None
 
     def array_names(self, count: int) -> list[str]:
         """Names of the arrays forward takes; `count` of them where it takes any number."""

@@ -1,4 +1,29 @@
-"""The operators, one a file. Each file holds equation, forward, backward, output shape and cost, in that order."""
+"""The operators, one a file: its page (the docstring), forward, backward, output shape and cost, in that order.
+
+A page has six sections: Equation, Symbols, Derivation, Saved, Cost, Source (`epcore.op.Page` reads them). Code and page use the
+same names. Indices mean the same on every page, in the code below it, and in the kernels of both backends:
+
+    n           sample, of N
+    c, o        channel of x, of C or Cin; channel of y, of Cout, where y has channels of its own
+    i, j        row and column on the small side of a window: of y; in a transposed convolution of x
+    h, k        row and column on its large side: of x; in a transposed convolution of y
+    u, v        row and column within the window: a tap, of kh * kw
+    s           stride: so far apart are windows
+    p, q        rows and columns of the first window before the large side's first pixel: padding; in a transposed
+                convolution what is cropped
+
+    H, W are the rows and columns of x, OH, OW those of y. Tap (u,v) of the window of pixel (i,j) lies on the pixel
+
+        h = i*s + u - p,    k = j*s + v - q
+
+    and outside the large side there is nothing: zeros are read there, and what is written there is dropped.
+
+The kernels spell some of them out. CPU: oy, ox for i, j; iy, ix for h, k; ky, kx for u, v; top, left for p, q. CUDA: oh, ow for
+i, j; h, w for h, k; top, left for p, q; a tap and a pixel in one number where a thread counts through them.
+
+dz is the derivative of the loss with respect to z, in z's shape, whatever z is: backward gets dy and returns one for each
+input.
+"""
 
 from epcore.op import Op
 from epcore.ops import (

@@ -1,15 +1,43 @@
 """Dense 2-D convolution with Keras SAME padding (the 3x3 stem, every 1x1, the 3x3s of VGG-19).
 
-    y[n,i,j,o] = b[o] + sum_{u,v,c} x[n, i*s + u - p, j*s + v - q, c] * w[u,v,c,o]
+Equation:
+    y[n,i,j,o] = b[o] + sum_{u,v,c} x[n, i*s+u-p, j*s+v-q, c] * w[u,v,c,o]            x = 0 outside its borders
 
-with zeros outside x. A tap (u,v) is one matrix product over channels, so a 1x1 convolution is exactly one product.
+Symbols:
+    x (N,H,W,Cin), w (kh,kw,Cin,Cout), b (Cout,), y (N,OH,OW,Cout) with OH = ceil(H/s), OW = ceil(W/s). Indices: the legend in
+    `epcore/ops/__init__.py`. p, q: zeros above and left of x, the smaller half of all that SAME adds (`shapes.same_padding`).
+    For one tap (u,v) the sum over c is a matrix product: a 1x1 convolution is one product, a 3x3 is nine.
 
-Derivative: y is linear in x, w and b, so each gradient is the transposed product of the same taps:
+Derivation:
+    y is linear in b, in w and in x. The gradient of one entry of these is the sum of dy over every y that the entry is part of,
+    each times what the entry is multiplied with there.
 
-    dx[n, i*s+u-p, j*s+v-q, c] += sum_o dy[n,i,j,o] * w[u,v,c,o]
-    dw[u,v,c,o] = sum_{n,i,j} x[n, i*s+u-p, j*s+v-q, c] * dy[n,i,j,o]        db[o] = sum_{n,i,j} dy[n,i,j,o]
+    b[o] is part of every y of channel o, times 1. w[u,v,c,o] is part of every y of channel o, times the x under its tap:
+        db[o]       = sum_{n,i,j} dy[n,i,j,o]
+        dw[u,v,c,o] = sum_{n,i,j} x[n, i*s+u-p, j*s+v-q, c] * dy[n,i,j,o]
+    x[n,h,k,c] is part of y[n,i,j,o] through tap (u,v) where that tap of that window lies on it:
+        dx[n,h,k,c] = sum over all (i,j,u,v) with i*s+u-p = h and j*s+v-q = k of sum_o dy[n,i,j,o] * w[u,v,c,o]
+    Change of summation variable: once h and u are chosen, i*s = h + p - u leaves at most one i, none if s does not divide
+    h + p - u or i is no row of y. So the sum over (i,j,u,v) is one over the taps alone, the gather:
+        dx[n,h,k,c] = sum_{u,v} sum_o dy[n, (h+p-u)/s, (k+q-v)/s, o] * w[u,v,c,o]         where s divides both
+    (at s = 1 this is a convolution of dy with w turned by 180 degrees, its channels exchanged). Or i, j, u and v run freely,
+    and each of them adds to the one pixel where its tap lies, the scatter:
+        dx[n, i*s+u-p, j*s+v-q, c] += sum_o dy[n,i,j,o] * w[u,v,c,o]
+    The two are equal because they add the same terms, one for each (i,j,u,v), only sorted differently: the gather by pixel of
+    x, so that parallel kernels write every pixel once; the scatter by tap, so that each tap is one product, as below. What the
+    scatter adds outside x is the gradient of the padding, which is no variable: it is cut off.
 
-Saved: x and w (both are held by others anyway: no extra bytes), and whether there was a bias.
+Saved:
+    x, w, whether there is a bias
+    x and w are held by others anyway: no extra bytes.
+
+Cost:
+    OH*OW*kh*kw*Cin*Cout multiply-accumulates a sample forward, those on padding counted as all profilers do; dw and dx are the
+    same pairs again, so twice that backward. The bias: one addition an output, and one for db.
+
+Source:
+    Howard et al. 2017 (MobileNets), Equation 1; Dumoulin and Visin 2016, chapters 2 (padding, strides) and 4 (the gradient as
+    a transposed convolution). In EfficientPose: the stem and all 1x1 convolutions.
 """
 
 from __future__ import annotations
@@ -34,6 +62,7 @@ def forward(x: Array, w: Array, b: Array | None = None, *, stride: int = 1) -> t
     y = xp.zeros(shape, x.dtype)
     for u in range(w.shape[0]):
         for v in range(w.shape[1]):
+            # (N,OH,OW,Cin) @ (Cin,Cout)
             y += padded[:, u : u + (OH - 1) * stride + 1 : stride, v : v + (OW - 1) * stride + 1 : stride] @ w[u, v]
     if b is not None:
         y += b
@@ -58,8 +87,10 @@ def backward(
             rows = slice(u, u + (OH - 1) * stride + 1, stride)
             columns = slice(v, v + (OW - 1) * stride + 1, stride)
             if padded is not None and dw is not None:
+                # (Cin, N*OH*OW) @ (N*OH*OW, Cout)
                 dw[u, v] = matmul_in_double(padded[:, rows, columns].reshape(-1, x.shape[3]).T, flat_dy)
             if dpadded is not None:
+                # (N,OH,OW,Cout) @ (Cout,Cin)
                 dpadded[:, rows, columns] += dy @ w[u, v].T
     dx = None
     if dpadded is not None:

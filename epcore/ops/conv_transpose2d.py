@@ -1,16 +1,39 @@
 """Transposed 2-D convolution, Keras SAME: the output is exactly `stride` times the input (the three 4x4 upscalings).
 
-Every input pixel adds its value times the kernel to the output, shifted by the crop p = (k - s) // 2:
+Equation:
+    y[n,h,k,o] = b[o] + sum over all (i,j,u,v) with i*s+u-p = h and j*s+v-q = k of sum_c x[n,i,j,c] * w[u,v,o,c]
 
-    y[n, i*s + u - p, j*s + v - p, o] += sum_c x[n,i,j,c] * w[u,v,o,c]          then + b[o]
+Symbols:
+    x (N,H,W,Cin), w (kh,kw,Cout,Cin), b (Cout,), y (N,H*s,W*s,Cout). Here i, j are the pixel of x and h, k that of y (legend in
+    `epcore/ops/__init__.py`). p = max(kh - s, 0) // 2, q likewise: rows and columns that are cropped from the full output.
+    Read pixel by pixel of x it is a scatter: x[n,i,j] times the kernel is added to y at the window that starts at i*s-p, j*s-q.
+    What falls outside y is dropped, and nothing comes in from outside x: at the border the bilinear kernel therefore fades to
+    zero, unlike an edge-replicating resize.
 
-What falls outside the output is dropped, and nothing comes in from outside the input: at the border the bilinear
-kernel therefore fades to zero, unlike an edge-replicating resize.
+Derivation:
+    It is the step dy -> dx of a convolution with y in the place of that dx, and linear in b, w and x again.
 
-Derivative: dx[n,i,j,c] = sum_{u,v,o} dy[n, i*s+u-p, j*s+v-p, o] * w[u,v,o,c]
-            dw[u,v,o,c] = sum_{n,i,j} dy[n, i*s+u-p, j*s+v-p, o] * x[n,i,j,c]           db[o] = sum_{n,i,j} dy[n,i,j,o]
+    b[o] is part of every y of channel o, times 1:
+        db[o] = sum_{n,h,k} dy[n,h,k,o]
+    w[u,v,o,c] is part of one y for every pixel (i,j) of x, the one where its tap lies, times x[n,i,j,c]:
+        dw[u,v,o,c] = sum_{n,i,j} dy[n, i*s+u-p, j*s+v-q, o] * x[n,i,j,c]                 dy = 0 outside its borders
+    x[n,i,j,c] is part of one y for every tap (u,v), the one where that lies, times w[u,v,o,c]. Change of summation variable:
+    given (i,j), every (u,v) has exactly one (h,k) in the condition under the sum, so that the sum over y becomes one over taps:
+        dx[n,i,j,c] = sum_{u,v,o} dy[n, i*s+u-p, j*s+v-q, o] * w[u,v,o,c]                 dy = 0 outside its borders
+    which is a plain convolution of dy with w at stride s. So forward is a scatter and its gradient the gather; both have one
+    term for each (i,j,u,v), as in `conv2d`, where it is the other way round. What forward dropped has no gradient: the zeros.
 
-`bilinear_kernel` is the initialiser of the paper's upscaling layers; the released kernels still equal it.
+Saved:
+    x, w, whether there is a bias
+    x and w are held by others anyway: no extra bytes.
+
+Cost:
+    Counted on the input: H*W*kh*kw*Cin*Cout multiply-accumulates a sample, every pixel of x meets every entry of w once; dw and
+    dx are the same pairs again, so twice that backward. The bias: one addition an output, and one for db.
+
+Source:
+    Dumoulin and Visin 2016, chapter 4. In EfficientPose: the upscaling at the end (Figure 2), started from `bilinear_kernel`,
+    which the released kernels still equal.
 """
 
 from __future__ import annotations
@@ -44,6 +67,7 @@ def forward(x: Array, w: Array, b: Array | None = None, *, stride: int = 2) -> t
     for u in range(w.shape[0]):
         for v in range(w.shape[1]):
             rows, columns = _tap(u, v, x.shape, stride)
+            # (N,H,W,Cin) @ (Cin,Cout)
             full[:, rows, columns] += x @ w[u, v].T
     p, q = transposed_crop(w.shape[0], stride), transposed_crop(w.shape[1], stride)
     y = xp.ascontiguousarray(full[:, p : p + OH, q : q + OW])
@@ -68,8 +92,10 @@ def backward(
         for v in range(w.shape[1]):
             tap = full[(slice(None), *_tap(u, v, x.shape, stride))]  # (N,H,W,Cout)
             if dx is not None:
+                # (N,H,W,Cout) @ (Cout,Cin)
                 dx += tap @ w[u, v]
             if dw is not None:
+                # (Cout, N*H*W) @ (N*H*W, Cin)
                 dw[u, v] = matmul_in_double(tap.reshape(-1, w.shape[2]).T, x.reshape(-1, x.shape[3]))
     db = sum_in_double(dy, (0, 1, 2)).astype(dy.dtype) if has_bias and need_b else None
     return dx, dw, db

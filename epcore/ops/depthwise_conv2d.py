@@ -1,11 +1,34 @@
-"""Depthwise 2-D convolution with Keras SAME padding: every channel has its own kxk filter (k 3 or 5, stride 1 or 2).
+"""Depthwise 2-D convolution with Keras SAME padding: every channel has its own filter (3x3 or 5x5, stride 1 or 2).
 
-    y[n,i,j,c] = sum_{u,v} x[n, i*s + u - p, j*s + v - q, c] * w[u,v,c]
+Equation:
+    y[n,i,j,c] = sum_{u,v} x[n, i*s+u-p, j*s+v-q, c] * w[u,v,c]            x = 0 outside its borders
 
-Derivative: dx[n, i*s+u-p, j*s+v-q, c] += dy[n,i,j,c] * w[u,v,c]
-            dw[u,v,c] = sum_{n,i,j} x[n, i*s+u-p, j*s+v-q, c] * dy[n,i,j,c]
+Symbols:
+    x (N,H,W,C), w (kh,kw,C), y (N,OH,OW,C) with OH = ceil(H/s), OW = ceil(W/s). Indices: the legend in
+    `epcore/ops/__init__.py`. p, q: zeros above and left of x, the smaller half of all that SAME adds (`shapes.same_padding`).
 
-Saved: x and w, both held by others anyway.
+Derivation:
+    y is linear in w and in x, and channels do not meet. w[u,v,c] is part of every y of its channel, times the x under its tap:
+        dw[u,v,c] = sum_{n,i,j} x[n, i*s+u-p, j*s+v-q, c] * dy[n,i,j,c]
+    x[n,h,k,c] is part of y[n,i,j,c] through tap (u,v) where that tap of that window lies on it:
+        dx[n,h,k,c] = sum over all (i,j,u,v) with i*s+u-p = h and j*s+v-q = k of dy[n,i,j,c] * w[u,v,c]
+    Change of summation variable: h and u leave one i at most, (h+p-u)/s where s divides it and it is a row of y. The gather:
+        dx[n,h,k,c] = sum_{u,v} dy[n, (h+p-u)/s, (k+q-v)/s, c] * w[u,v,c]                 where s divides both
+    With i, j, u, v running freely, each adding to the pixel where its tap lies, it is the scatter:
+        dx[n, i*s+u-p, j*s+v-q, c] += dy[n,i,j,c] * w[u,v,c]
+    Both add one term for each (i,j,u,v), the gather sorted by pixel of x, the scatter by tap: they are equal (`conv2d` has the
+    steps one by one). What the scatter adds outside x belongs to the padding and is cut off.
+
+Saved:
+    x, w
+    Both are held by others anyway: no extra bytes.
+
+Cost:
+    OH*OW*kh*kw*C multiply-accumulates a sample forward, those on padding counted; dw and dx are the same pairs again, so twice
+    that backward.
+
+Source:
+    Howard et al. 2017 (MobileNets), Equation 3. In EfficientPose: the middle of every mobile inverted bottleneck (Figure 3).
 """
 
 from __future__ import annotations
@@ -27,6 +50,7 @@ def forward(x: Array, w: Array, *, stride: int = 1) -> tuple[Array, tuple[Array,
     y = xp.zeros(shape, x.dtype)
     for u in range(w.shape[0]):
         for v in range(w.shape[1]):
+            # (N,OH,OW,C) * (C,)
             y += padded[:, u : u + (OH - 1) * stride + 1 : stride, v : v + (OW - 1) * stride + 1 : stride] * w[u, v]
     return y, (x, w)
 
@@ -48,8 +72,10 @@ def backward(
             rows = slice(u, u + (OH - 1) * stride + 1, stride)
             columns = slice(v, v + (OW - 1) * stride + 1, stride)
             if padded is not None and dw is not None:
+                # (N,OH,OW,C) * (N,OH,OW,C), summed to (C,)
                 dw[u, v] = dot_in_double(padded[:, rows, columns], dy, (0, 1, 2))
             if dpadded is not None:
+                # (N,OH,OW,C) * (C,)
                 dpadded[:, rows, columns] += dy * w[u, v]
     dx = None
     if dpadded is not None:

@@ -1,10 +1,29 @@
 """Max pooling with Keras SAME padding (VGG-19 in OpenPose); padding never wins.
 
-    y[n,i,j,c] = max over the window of x
+Equation:
+    y[n,i,j,c] = max_{u,v} x[n, i*s+u-p, j*s+v-q, c]            over the taps that lie within x
 
-Derivative: the whole of dy goes to the element that won; of equal ones the first in row-major order wins.
+Symbols:
+    x (N,H,W,C), y (N,OH,OW,C) with OH = ceil(H/s), OW = ceil(W/s); u, v < size. Indices: the legend in
+    `epcore/ops/__init__.py`. p, q: padding as of a convolution, with -infinity. argmax[n,i,j,c] = u*size + v of the first tap,
+    in row-major order, that has the maximum.
 
-Saved: the winner's position in its window (one byte an output) and x's shape.
+Derivation:
+    Where a window has one largest element, y follows it one to one and does not feel the others; of equal ones the first wins
+    (there is no derivative, any share of dy would do). With [A] = 1 where A holds, else 0, and as in `conv2d` one term for each
+    (i,j,u,v), scattered to where the tap lies:
+        dx[n, i*s+u-p, j*s+v-q, c] += dy[n,i,j,c] * [argmax[n,i,j,c] = u*size + v]
+    Padding never wins, so nothing lands outside x.
+
+Saved:
+    argmax, the shape of x
+    One byte an output.
+
+Cost:
+    Every tap of every output once forward; every output once backward.
+
+Source:
+    Simonyan and Zisserman 2015 (VGG-19), as OpenPose uses it: Cao et al. 2019.
 """
 
 from __future__ import annotations
@@ -40,6 +59,7 @@ def backward(dy: Array, saved: tuple[Array, Shape], *, size: int = 2, stride: in
     dpadded = xp.zeros([n + sum(p) for n, p in zip(shape, padding, strict=True)], dy.dtype)
     for u in range(size):
         for v in range(size):
+            # (N,OH,OW,C) * (N,OH,OW,C)
             dpadded[(slice(None), *_tap(u, v, dy.shape, stride))] += dy * (argmax == u * size + v)
     (top, _), (left, _) = padding[1:3]
     return (dpadded[:, top : top + shape[1], left : left + shape[2]],)

@@ -1,10 +1,25 @@
-"""Parametric rectified linear unit with one slope a channel (He et al. 2015; OpenPose's activation).
+"""Parametric rectified linear unit with one slope a channel (OpenPose's activation).
 
+Equation:
     y = x  where x > 0,  alpha[c] * x  elsewhere
 
-Derivative: dx = dy where x > 0, alpha[c] * dy elsewhere; dalpha[c] = sum over x <= 0 of dy * x. At x = 0 the slope is alpha.
+Symbols:
+    x, y (N,H,W,C), alpha (C,). At x = 0 the slope is alpha.
 
-Saved: x and alpha, both held by others anyway.
+Derivation:
+    Where x > 0 alpha plays no part; elsewhere y is a product of the two:
+        dx = dy where x > 0, alpha[c] * dy elsewhere
+        dalpha[c] = sum over n,h,k with x <= 0 of dy * x
+
+Saved:
+    x, alpha
+    Both are held by others anyway.
+
+Cost:
+    Every element once forward, once backward.
+
+Source:
+    He et al. 2015, Equations 1 and 3.
 """
 
 from __future__ import annotations
