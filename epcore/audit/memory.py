@@ -14,7 +14,7 @@ from math import prod
 from epcore.audit.count import trainable_parameters
 from epcore.graph import INPUT, Graph, Node
 from epcore.ops import OPS
-from epcore.shapes import Shape, window_padding
+from epcore.shapes import Shape, Window
 
 FLOAT32 = 4
 
@@ -155,8 +155,8 @@ def _padded(node: Node, graph: Graph, shapes: dict[str, Shape]) -> Shape:
     if node.op != "conv2d":
         return (0,)
     x, w = shapes[node.inputs[0]], graph.parameters[str(node.parameters[0])].shape
-    padding = window_padding(x[1], x[2], w[:2], node.attributes["stride"])
-    return tuple(n + sum(p) for n, p in zip(x, padding, strict=True)) if any(map(sum, padding)) else (0,)
+    padded = Window(x, w[:2], node.attributes["stride"]).padded
+    return padded if padded != x else (0,)
 
 
 def _saved(graph: Graph, node: Node, shapes: dict[str, Shape], frozen: tuple[str, ...]) -> list[tuple[Shape, int]]:

@@ -46,7 +46,7 @@ from math import prod
 
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
-from epcore.shapes import Shape, output_size, window_padding
+from epcore.shapes import Shape, Window, output_size
 from epcore.sums import matmul_in_double, sum_in_double
 
 
@@ -57,13 +57,12 @@ def forward(x: Array, w: Array, b: Array | None = None, *, stride: int = 1) -> t
     """
     xp = array_module(x, w, b)
     shape = output_shape(x.shape, w.shape, None if b is None else b.shape, stride=stride)
-    _, OH, OW, _ = shape
-    padded = xp.pad(x, window_padding(x.shape[1], x.shape[2], w.shape[:2], stride))
+    window = Window(x.shape, w.shape[:2], stride)
+    padded = window.pad(x)
     y = xp.zeros(shape, x.dtype)
-    for u in range(w.shape[0]):
-        for v in range(w.shape[1]):
-            # (N,OH,OW,Cin) @ (Cin,Cout)
-            y += padded[:, u : u + (OH - 1) * stride + 1 : stride, v : v + (OW - 1) * stride + 1 : stride] @ w[u, v]
+    for u, v in window.taps():
+        # (N,OH,OW,Cin) @ (Cin,Cout)
+        y += padded[window.tap(u, v)] @ w[u, v]
     if b is not None:
         y += b
     return y, (x, w, b is not None)
@@ -76,26 +75,19 @@ def backward(
     x, w, has_bias = saved
     xp = array_module(dy, x, w)
     need_x, need_w, need_b = needs or (True, True, True)
-    OH, OW = dy.shape[1:3]
-    padding = window_padding(x.shape[1], x.shape[2], w.shape[:2], stride)
-    padded = xp.pad(x, padding) if need_w else None
-    dpadded = xp.zeros([n + sum(p) for n, p in zip(x.shape, padding, strict=True)], x.dtype) if need_x else None
+    window = Window(x.shape, w.shape[:2], stride)
+    padded = window.pad(x) if need_w else None
+    dpadded = xp.zeros(window.padded, x.dtype) if need_x else None
     dw = xp.zeros_like(w) if need_w else None
     flat_dy = dy.reshape(-1, dy.shape[3])
-    for u in range(w.shape[0]):
-        for v in range(w.shape[1]):
-            rows = slice(u, u + (OH - 1) * stride + 1, stride)
-            columns = slice(v, v + (OW - 1) * stride + 1, stride)
-            if padded is not None and dw is not None:
-                # (Cin, N*OH*OW) @ (N*OH*OW, Cout)
-                dw[u, v] = matmul_in_double(padded[:, rows, columns].reshape(-1, x.shape[3]).T, flat_dy)
-            if dpadded is not None:
-                # (N,OH,OW,Cout) @ (Cout,Cin)
-                dpadded[:, rows, columns] += dy @ w[u, v].T
-    dx = None
-    if dpadded is not None:
-        (top, _), (left, _) = padding[1:3]
-        dx = dpadded[:, top : top + x.shape[1], left : left + x.shape[2]]
+    for u, v in window.taps():
+        if padded is not None and dw is not None:
+            # (Cin, N*OH*OW) @ (N*OH*OW, Cout)
+            dw[u, v] = matmul_in_double(padded[window.tap(u, v)].reshape(-1, x.shape[3]).T, flat_dy)
+        if dpadded is not None:
+            # (N,OH,OW,Cout) @ (Cout,Cin)
+            dpadded[window.tap(u, v)] += dy @ w[u, v].T
+    dx = None if dpadded is None else window.crop(dpadded)
     db = sum_in_double(flat_dy, 0).astype(dy.dtype) if has_bias and need_b else None
     return dx, dw, db
 

@@ -44,7 +44,7 @@ import numpy as np
 
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
-from epcore.shapes import Shape, transposed_crop
+from epcore.shapes import Shape, Window
 from epcore.sums import matmul_in_double, sum_in_double
 
 
@@ -62,15 +62,13 @@ def forward(x: Array, w: Array, b: Array | None = None, *, stride: int = 2) -> t
     Raises ValueError where the shapes do not fit.
     """
     xp = array_module(x, w, b)
-    _, OH, OW, _ = output_shape(x.shape, w.shape, None if b is None else b.shape, stride=stride)
-    full = xp.zeros(_full_shape(x.shape, w.shape, stride), x.dtype)
-    for u in range(w.shape[0]):
-        for v in range(w.shape[1]):
-            rows, columns = _tap(u, v, x.shape, stride)
-            # (N,H,W,Cin) @ (Cin,Cout)
-            full[:, rows, columns] += x @ w[u, v].T
-    p, q = transposed_crop(w.shape[0], stride), transposed_crop(w.shape[1], stride)
-    y = xp.ascontiguousarray(full[:, p : p + OH, q : q + OW])
+    shape = output_shape(x.shape, w.shape, None if b is None else b.shape, stride=stride)
+    window = Window(shape, w.shape[:2], stride)
+    full = xp.zeros(window.padded, x.dtype)
+    for u, v in window.taps():
+        # (N,H,W,Cin) @ (Cin,Cout)
+        full[window.tap(u, v)] += x @ w[u, v].T
+    y = xp.ascontiguousarray(window.crop(full))
     if b is not None:
         y += b
     return y, (x, w, b is not None)
@@ -83,37 +81,20 @@ def backward(
     x, w, has_bias = saved
     xp = array_module(dy, x, w)
     need_x, need_w, need_b = needs or (True, True, True)
-    p, q = transposed_crop(w.shape[0], stride), transposed_crop(w.shape[1], stride)
-    full = xp.zeros(_full_shape(x.shape, w.shape, stride), dy.dtype)
-    full[:, p : p + dy.shape[1], q : q + dy.shape[2]] = dy
+    window = Window(dy.shape, w.shape[:2], stride)
+    full = window.pad(dy)
     dx = xp.zeros_like(x) if need_x else None
     dw = xp.zeros_like(w) if need_w else None
-    for u in range(w.shape[0]):
-        for v in range(w.shape[1]):
-            tap = full[(slice(None), *_tap(u, v, x.shape, stride))]  # (N,H,W,Cout)
-            if dx is not None:
-                # (N,H,W,Cout) @ (Cout,Cin)
-                dx += tap @ w[u, v]
-            if dw is not None:
-                # (Cout, N*H*W) @ (N*H*W, Cin)
-                dw[u, v] = matmul_in_double(tap.reshape(-1, w.shape[2]).T, x.reshape(-1, x.shape[3]))
+    for u, v in window.taps():
+        tap = full[window.tap(u, v)]
+        if dx is not None:
+            # (N,H,W,Cout) @ (Cout,Cin)
+            dx += tap @ w[u, v]
+        if dw is not None:
+            # (Cout, N*H*W) @ (N*H*W, Cin)
+            dw[u, v] = matmul_in_double(tap.reshape(-1, w.shape[2]).T, x.reshape(-1, x.shape[3]))
     db = sum_in_double(dy, (0, 1, 2)).astype(dy.dtype) if has_bias and need_b else None
     return dx, dw, db
-
-
-def _full_shape(x: Shape, w: Shape, stride: int) -> Shape:
-    """The uncropped output; at least large enough for the crop where the kernel is smaller than the stride."""
-    return (
-        x[0],
-        max((x[1] - 1) * stride + w[0], x[1] * stride),
-        max((x[2] - 1) * stride + w[1], x[2] * stride),
-        w[2],
-    )
-
-
-def _tap(u: int, v: int, x: Shape, stride: int) -> tuple[slice, slice]:
-    """Where kernel tap (u,v) of every input pixel lands in the uncropped output."""
-    return slice(u, u + (x[1] - 1) * stride + 1, stride), slice(v, v + (x[2] - 1) * stride + 1, stride)
 
 
 def output_shape(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 2) -> Shape:

@@ -37,7 +37,7 @@ from math import prod
 
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
-from epcore.shapes import Shape, output_size, window_padding
+from epcore.shapes import Shape, Window, output_size
 from epcore.sums import dot_in_double
 
 
@@ -45,13 +45,12 @@ def forward(x: Array, w: Array, *, stride: int = 1) -> tuple[Array, tuple[Array,
     """x (N,H,W,C), w (kh,kw,C) -> y (N, ceil(H/s), ceil(W/s), C). Raises ValueError where the shapes do not fit."""
     xp = array_module(x, w)
     shape = output_shape(x.shape, w.shape, stride=stride)
-    _, OH, OW, _ = shape
-    padded = xp.pad(x, window_padding(x.shape[1], x.shape[2], w.shape[:2], stride))
+    window = Window(x.shape, w.shape[:2], stride)
+    padded = window.pad(x)
     y = xp.zeros(shape, x.dtype)
-    for u in range(w.shape[0]):
-        for v in range(w.shape[1]):
-            # (N,OH,OW,C) * (C,)
-            y += padded[:, u : u + (OH - 1) * stride + 1 : stride, v : v + (OW - 1) * stride + 1 : stride] * w[u, v]
+    for u, v in window.taps():
+        # (N,OH,OW,C) * (C,)
+        y += padded[window.tap(u, v)] * w[u, v]
     return y, (x, w)
 
 
@@ -62,26 +61,18 @@ def backward(
     x, w = saved
     xp = array_module(dy, x, w)
     need_x, need_w = needs or (True, True)
-    OH, OW = dy.shape[1:3]
-    padding = window_padding(x.shape[1], x.shape[2], w.shape[:2], stride)
-    padded = xp.pad(x, padding) if need_w else None
-    dpadded = xp.zeros([n + sum(p) for n, p in zip(x.shape, padding, strict=True)], x.dtype) if need_x else None
+    window = Window(x.shape, w.shape[:2], stride)
+    padded = window.pad(x) if need_w else None
+    dpadded = xp.zeros(window.padded, x.dtype) if need_x else None
     dw = xp.zeros_like(w) if need_w else None
-    for u in range(w.shape[0]):
-        for v in range(w.shape[1]):
-            rows = slice(u, u + (OH - 1) * stride + 1, stride)
-            columns = slice(v, v + (OW - 1) * stride + 1, stride)
-            if padded is not None and dw is not None:
-                # (N,OH,OW,C) * (N,OH,OW,C), summed to (C,)
-                dw[u, v] = dot_in_double(padded[:, rows, columns], dy, (0, 1, 2))
-            if dpadded is not None:
-                # (N,OH,OW,C) * (C,)
-                dpadded[:, rows, columns] += dy * w[u, v]
-    dx = None
-    if dpadded is not None:
-        (top, _), (left, _) = padding[1:3]
-        dx = dpadded[:, top : top + x.shape[1], left : left + x.shape[2]]
-    return dx, dw
+    for u, v in window.taps():
+        if padded is not None and dw is not None:
+            # (N,OH,OW,C) * (N,OH,OW,C), summed to (C,)
+            dw[u, v] = dot_in_double(padded[window.tap(u, v)], dy, (0, 1, 2))
+        if dpadded is not None:
+            # (N,OH,OW,C) * (C,)
+            dpadded[window.tap(u, v)] += dy * w[u, v]
+    return None if dpadded is None else window.crop(dpadded), dw
 
 
 def output_shape(x: Shape, w: Shape, *, stride: int = 1) -> Shape:

@@ -32,41 +32,34 @@ from math import prod
 
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
-from epcore.shapes import Shape, output_size, window_padding
+from epcore.shapes import Shape, Window, output_size
 
 
 def forward(x: Array, *, size: int = 2, stride: int = 2) -> tuple[Array, tuple[Array, Shape]]:
     """x (N,H,W,C) -> y (N, ceil(H/s), ceil(W/s), C)."""
     xp = array_module(x)
     shape = output_shape(x.shape, size=size, stride=stride)
-    padding = window_padding(x.shape[1], x.shape[2], (size, size), stride)
-    padded = xp.pad(x, padding, constant_values=-xp.inf)
+    window = Window(x.shape, (size, size), stride)
+    padded = window.pad(x, -xp.inf)
     y = xp.full(shape, -xp.inf, x.dtype)
     argmax = xp.zeros(shape, xp.uint8)
-    for u in range(size):
-        for v in range(size):
-            tap = padded[(slice(None), *_tap(u, v, shape, stride))]
-            better = tap > y
-            argmax = xp.where(better, xp.uint8(u * size + v), argmax)
-            y = xp.where(better | xp.isnan(tap), tap, y)
+    for u, v in window.taps():
+        tap = padded[window.tap(u, v)]
+        better = tap > y
+        argmax = xp.where(better, xp.uint8(u * size + v), argmax)
+        y = xp.where(better | xp.isnan(tap), tap, y)
     return y, (argmax, x.shape)
 
 
 def backward(dy: Array, saved: tuple[Array, Shape], *, size: int = 2, stride: int = 2) -> tuple[Array]:
     argmax, shape = saved
     xp = array_module(dy, argmax)
-    padding = window_padding(shape[1], shape[2], (size, size), stride)
-    dpadded = xp.zeros([n + sum(p) for n, p in zip(shape, padding, strict=True)], dy.dtype)
-    for u in range(size):
-        for v in range(size):
-            # (N,OH,OW,C) * (N,OH,OW,C)
-            dpadded[(slice(None), *_tap(u, v, dy.shape, stride))] += dy * (argmax == u * size + v)
-    (top, _), (left, _) = padding[1:3]
-    return (dpadded[:, top : top + shape[1], left : left + shape[2]],)
-
-
-def _tap(u: int, v: int, y: Shape, stride: int) -> tuple[slice, slice]:
-    return slice(u, u + (y[1] - 1) * stride + 1, stride), slice(v, v + (y[2] - 1) * stride + 1, stride)
+    window = Window(shape, (size, size), stride)
+    dpadded = xp.zeros(window.padded, dy.dtype)
+    for u, v in window.taps():
+        # (N,OH,OW,C) * (N,OH,OW,C)
+        dpadded[window.tap(u, v)] += dy * (argmax == u * size + v)
+    return (window.crop(dpadded),)
 
 
 def output_shape(x: Shape, *, size: int = 2, stride: int = 2) -> Shape:

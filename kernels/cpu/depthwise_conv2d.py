@@ -19,7 +19,7 @@ from epcore.kernels.cpu.processor import LANES, STRIP_PIXELS
 from epcore.kernels.cpu.reduction import PARTS, merge
 from epcore.kernels.cpu.simd import fold, load_block, load_strip, slide, slide_products, splat, store_block, store_strip
 from epcore.ops.depthwise_conv2d import output_shape
-from epcore.shapes import same_padding
+from epcore.shapes import Window
 
 
 @cache
@@ -153,10 +153,6 @@ def scatter(x: np.ndarray, w: np.ndarray, y: np.ndarray, stride: int, top: int, 
     _gather(size, stride)(x, taps, y, top, left)
 
 
-def _geometry(x: np.ndarray, size: int, stride: int) -> tuple[int, int]:
-    return same_padding(x.shape[1], size, stride)[0], same_padding(x.shape[2], size, stride)[0]
-
-
 def forward(x: np.ndarray, w: np.ndarray, *, stride: int = 1) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """x (N,H,W,C), w (k,k,C) float32 -> y (N, ceil(H/s), ceil(W/s), C).
 
@@ -168,7 +164,7 @@ def forward(x: np.ndarray, w: np.ndarray, *, stride: int = 1) -> tuple[np.ndarra
     if w.shape[1] != size:
         raise ValueError(f"depthwise_conv2d: w has shape {w.shape}, the cpu kernel takes square ones")
     y = empty((*shape[:3], max(shape[3], LANES)))
-    correlate(size, stride)(widen(x), widen(w), y, *_geometry(x, size, stride))
+    correlate(size, stride)(widen(x), widen(w), y, *Window(x.shape, (size, size), stride).start)
     return narrow(y, shape[3]), (x, w)
 
 
@@ -184,18 +180,18 @@ def backward(
     check_gradient("depthwise_conv2d", dy, output_shape(x.shape, w.shape, stride=stride))
     need_x, need_w = needs or (True, True)
     size, C = w.shape[0], x.shape[3]
-    geometry = _geometry(x, size, stride)
+    start = Window(x.shape, (size, size), stride).start
     wide_dy = widen(dy)
     dx = dw = None
     if need_x:
         dx = empty((*x.shape[:3], wide_dy.shape[3]))
-        scatter(wide_dy, widen(w), dx, stride, *geometry)
+        scatter(wide_dy, widen(w), dx, stride, *start)
         dx = narrow(dx, C)
     if need_w:
         wide_x = widen(x)
         parts = min(PARTS, dy.shape[0] * dy.shape[1])
         partial = empty((parts, size, size, blocks(C) * LANES))
-        _weight_gradient(size, stride)(wide_dy, wide_x, partial, *geometry)
+        _weight_gradient(size, stride)(wide_dy, wide_x, partial, *start)
         total = empty(partial.shape[1:])
         merge(partial.reshape(parts, -1), total.ravel())
         dw = np.ascontiguousarray(narrow(unblock(total, max(C, LANES)), C))

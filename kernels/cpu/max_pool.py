@@ -8,7 +8,7 @@ from numba import prange
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
 from epcore.kernels.cpu.jit import kernel
 from epcore.ops.max_pool import output_shape
-from epcore.shapes import same_padding
+from epcore.shapes import Window
 
 Shape = tuple[int, ...]
 
@@ -56,16 +56,12 @@ def _send_back(dy: np.ndarray, argmax: np.ndarray, size: int, stride: int, top: 
                                 dx[n, iy, ix, c] += dy[n, oy, ox, c]
 
 
-def _start(shape: Shape, size: int, stride: int) -> tuple[int, int]:
-    return same_padding(shape[1], size, stride)[0], same_padding(shape[2], size, stride)[0]
-
-
 def forward(x: np.ndarray, *, size: int = 2, stride: int = 2) -> tuple[np.ndarray, tuple[np.ndarray, Shape]]:
     """x (N,H,W,C) float32 -> y (N, ceil(H/s), ceil(W/s), C). Raises TypeError or ValueError for what the kernels refuse."""
     check("max_pool", x=x)
     shape = output_shape(x.shape, size=size, stride=stride)
     y, argmax = empty(shape), np.empty(shape, np.uint8)
-    _pool(x, size, stride, *_start(x.shape, size, stride), y, argmax)
+    _pool(x, size, stride, *Window(x.shape, (size, size), stride).start, y, argmax)
     return y, (argmax, x.shape)
 
 
@@ -73,5 +69,5 @@ def backward(dy: np.ndarray, saved: tuple[np.ndarray, Shape], *, size: int = 2, 
     argmax, shape = saved
     check_gradient("max_pool", dy, argmax.shape)
     dx = empty(shape)
-    _send_back(dy, argmax, size, stride, *_start(shape, size, stride), dx)
+    _send_back(dy, argmax, size, stride, *Window(shape, (size, size), stride).start, dx)
     return (dx,)
