@@ -72,9 +72,13 @@ def test_saved_is_what_forward_returns(op: Op) -> None:
 
 
 def test_docs_say_what_is_saved() -> None:
-    table = re.findall(r"^\| (\w+) \| ([^|]+) \| [^|]+ \|$", (DOCS / "gradients.md").read_text(encoding="utf-8"), re.MULTILINE)
-    said = {op: saved for op, saved in table if op in OPS}
+    text = (DOCS / "gradients.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| (\w+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    said = {op: saved for op, saved, _ in table if op in OPS}
     assert said == {op.name: op.page.saved.partition("\n")[0] for op in OPS.values()}
+    nothing = OPS["add"].keeps  # the default
+    free = {op for op, _, size in table if op in OPS and size == "none"}
+    assert free == {op.name for op in OPS.values() if op.keeps is nothing}
 
 
 @every_operator

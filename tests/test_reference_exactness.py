@@ -72,9 +72,9 @@ def inputs(op: str, shapes: list[tuple[int, ...] | None], content: str, rng: np.
             arrays.append(picture(shape, content, rng))
         else:
             arrays.append(rng.standard_normal(shape).astype(np.float32))
-    if op == "batch_norm":
+    if OPS[op].batch_statistics:
         arrays[4] = np.abs(arrays[4]) + np.float32(0.1)
-    elif op == "drop_connect" or (op == "mse" and arrays[2] is not None):
+    elif "mask" in OPS[op].data and arrays[-1] is not None:
         arrays[-1] = (arrays[-1] > 0).astype(np.float32)
     return arrays
 

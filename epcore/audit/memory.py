@@ -161,16 +161,10 @@ def _padded(node: Node, graph: Graph, shapes: dict[str, Shape]) -> Shape:
 
 def _saved(graph: Graph, node: Node, shapes: dict[str, Shape], frozen: tuple[str, ...]) -> list[tuple[Shape, int]]:
     """(shape, bytes an element) of what forward saves beyond its arguments and its output."""
-    x = shapes[node.inputs[0]]
-    match node.op:
-        case "max_pool":
-            return [(shapes[node.name], 1)]
-        case "batch_norm" if not node.name.startswith(frozen):
-            return [((2, x[3]), FLOAT32)]
-        case "squeeze_excite":
-            reduced = graph.parameters[str(node.parameters[0])].shape[3]
-            return [((x[0], 2 * x[3] + reduced), FLOAT32)]
-    return []
+    op, attributes = OPS[node.op], dict(node.attributes)
+    if op.batch_statistics:
+        attributes["training"] = not node.name.startswith(frozen)
+    return [(kept.shape, kept.itemsize or FLOAT32) for kept in op.keeps(*graph.argument_shapes(node, shapes), **attributes)]
 
 
 def _last_readers(graph: Graph) -> dict[str, str]:

@@ -20,7 +20,7 @@ def stub(op: str) -> str:
     keywords = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name not in ("dy", "saved", "needs")]
     arguments = ", ".join(["dy", "saved", *(["*", *map(str, keywords)] if keywords else [])])
     inputs = [p.name for p in inspect.signature(module.forward).parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    wanted = ", ".join("None" if name in _data(op) else f"d{name}" for name in inputs)
+    wanted = ", ".join("None" if name in OPS[op].data else f"d{name}" for name in inputs)
     return f'''"""Exercise: the backward pass of {op}.
 
 {page.title}
@@ -61,12 +61,3 @@ def _tuple(forward: Callable[..., object]) -> str:
     returns = [node.value for node in ast.walk(ast.parse(inspect.getsource(forward))) if isinstance(node, ast.Return)]
     assert isinstance(returns[-1], ast.Tuple)
     return ast.unparse(returns[-1].elts[1])
-
-
-def _data(op: str) -> tuple[str, ...]:
-    """Inputs that are data or state, whose gradient is None."""
-    return {
-        "batch_norm": ("running_mean", "running_variance"),
-        "drop_connect": ("mask",),
-        "mse": ("target", "mask"),
-    }.get(op, ())

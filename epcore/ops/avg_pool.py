@@ -29,7 +29,7 @@ from math import prod
 
 from epcore.backend import Array, array_module
 from epcore.op import Cost, Op
-from epcore.shapes import Shape
+from epcore.shapes import Shape, Window
 from epcore.sums import mean_in_double
 
 
@@ -62,4 +62,10 @@ def cost(x: Shape, *, size: int = 2) -> Cost:
     return Cost(elementwise={"avg_pool": taken}, backward_elementwise={"avg_pool": taken})
 
 
-OP = Op("avg_pool", forward, backward, output_shape, cost)
+def window(x: Shape, *, size: int = 2) -> Window:
+    """Over what the windows cover: nothing is padded."""
+    N, OH, OW, C = output_shape(x, size=size)
+    return Window((N, OH * size, OW * size, C), (size, size), size)
+
+
+OP = Op("avg_pool", forward, backward, output_shape, cost, window=window)

@@ -54,7 +54,7 @@ from __future__ import annotations
 from math import prod
 
 from epcore.backend import Array, array_module
-from epcore.op import Cost, Op
+from epcore.op import Cost, Kept, Op
 from epcore.shapes import Shape
 
 EPSILON = 1e-3
@@ -121,4 +121,17 @@ def cost(x: Shape, *parameters: Shape, **attributes: object) -> Cost:
     return Cost(elementwise={"batch_norm": prod(x)}, backward_elementwise={"batch_norm": prod(x)})
 
 
-OP = Op("batch_norm", forward, backward, output_shape, cost)
+def keeps(x: Shape, *parameters: Shape, training: bool = False, **attributes: object) -> tuple[Kept, ...]:
+    return (Kept((x[-1],)), Kept((x[-1],))) if training else ()
+
+
+OP = Op(
+    "batch_norm",
+    forward,
+    backward,
+    output_shape,
+    cost,
+    data=("running_mean", "running_variance"),
+    batch_statistics=True,
+    keeps=keeps,
+)

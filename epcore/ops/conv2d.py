@@ -57,12 +57,12 @@ def forward(x: Array, w: Array, b: Array | None = None, *, stride: int = 1) -> t
     """
     xp = array_module(x, w, b)
     shape = output_shape(x.shape, w.shape, None if b is None else b.shape, stride=stride)
-    window = Window(x.shape, w.shape[:2], stride)
-    padded = window.pad(x)
+    windows = window(x.shape, w.shape, stride=stride)
+    padded = windows.pad(x)
     y = xp.zeros(shape, x.dtype)
-    for u, v in window.taps():
+    for u, v in windows.taps():
         # (N,OH,OW,Cin) @ (Cin,Cout)
-        y += padded[window.tap(u, v)] @ w[u, v]
+        y += padded[windows.tap(u, v)] @ w[u, v]
     if b is not None:
         y += b
     return y, (x, w, b is not None)
@@ -75,19 +75,19 @@ def backward(
     x, w, has_bias = saved
     xp = array_module(dy, x, w)
     need_x, need_w, need_b = needs or (True, True, True)
-    window = Window(x.shape, w.shape[:2], stride)
-    padded = window.pad(x) if need_w else None
-    dpadded = xp.zeros(window.padded, x.dtype) if need_x else None
+    windows = window(x.shape, w.shape, stride=stride)
+    padded = windows.pad(x) if need_w else None
+    dpadded = xp.zeros(windows.padded, x.dtype) if need_x else None
     dw = xp.zeros_like(w) if need_w else None
     flat_dy = dy.reshape(-1, dy.shape[3])
-    for u, v in window.taps():
+    for u, v in windows.taps():
         if padded is not None and dw is not None:
             # (Cin, N*OH*OW) @ (N*OH*OW, Cout)
-            dw[u, v] = matmul_in_double(padded[window.tap(u, v)].reshape(-1, x.shape[3]).T, flat_dy)
+            dw[u, v] = matmul_in_double(padded[windows.tap(u, v)].reshape(-1, x.shape[3]).T, flat_dy)
         if dpadded is not None:
             # (N,OH,OW,Cout) @ (Cout,Cin)
-            dpadded[window.tap(u, v)] += dy @ w[u, v].T
-    dx = None if dpadded is None else window.crop(dpadded)
+            dpadded[windows.tap(u, v)] += dy @ w[u, v].T
+    dx = None if dpadded is None else windows.crop(dpadded)
     db = sum_in_double(flat_dy, 0).astype(dy.dtype) if has_bias and need_b else None
     return dx, dw, db
 
@@ -108,4 +108,8 @@ def cost(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 1) -> Cost
     return Cost(macs=macs, elementwise=bias, backward_macs=2 * macs, backward_elementwise=bias)
 
 
-OP = Op("conv2d", forward, backward, output_shape, cost, selective=True)
+def window(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 1) -> Window:
+    return Window(x, w[:2], stride)
+
+
+OP = Op("conv2d", forward, backward, output_shape, cost, selective=True, window=window)

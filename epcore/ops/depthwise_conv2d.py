@@ -45,12 +45,12 @@ def forward(x: Array, w: Array, *, stride: int = 1) -> tuple[Array, tuple[Array,
     """x (N,H,W,C), w (kh,kw,C) -> y (N, ceil(H/s), ceil(W/s), C). Raises ValueError where the shapes do not fit."""
     xp = array_module(x, w)
     shape = output_shape(x.shape, w.shape, stride=stride)
-    window = Window(x.shape, w.shape[:2], stride)
-    padded = window.pad(x)
+    windows = window(x.shape, w.shape, stride=stride)
+    padded = windows.pad(x)
     y = xp.zeros(shape, x.dtype)
-    for u, v in window.taps():
+    for u, v in windows.taps():
         # (N,OH,OW,C) * (C,)
-        y += padded[window.tap(u, v)] * w[u, v]
+        y += padded[windows.tap(u, v)] * w[u, v]
     return y, (x, w)
 
 
@@ -61,18 +61,18 @@ def backward(
     x, w = saved
     xp = array_module(dy, x, w)
     need_x, need_w = needs or (True, True)
-    window = Window(x.shape, w.shape[:2], stride)
-    padded = window.pad(x) if need_w else None
-    dpadded = xp.zeros(window.padded, x.dtype) if need_x else None
+    windows = window(x.shape, w.shape, stride=stride)
+    padded = windows.pad(x) if need_w else None
+    dpadded = xp.zeros(windows.padded, x.dtype) if need_x else None
     dw = xp.zeros_like(w) if need_w else None
-    for u, v in window.taps():
+    for u, v in windows.taps():
         if padded is not None and dw is not None:
             # (N,OH,OW,C) * (N,OH,OW,C), summed to (C,)
-            dw[u, v] = dot_in_double(padded[window.tap(u, v)], dy, (0, 1, 2))
+            dw[u, v] = dot_in_double(padded[windows.tap(u, v)], dy, (0, 1, 2))
         if dpadded is not None:
             # (N,OH,OW,C) * (C,)
-            dpadded[window.tap(u, v)] += dy * w[u, v]
-    return None if dpadded is None else window.crop(dpadded), dw
+            dpadded[windows.tap(u, v)] += dy * w[u, v]
+    return None if dpadded is None else windows.crop(dpadded), dw
 
 
 def output_shape(x: Shape, w: Shape, *, stride: int = 1) -> Shape:
@@ -86,4 +86,8 @@ def cost(x: Shape, w: Shape, *, stride: int = 1) -> Cost:
     return Cost(macs=macs, backward_macs=2 * macs)
 
 
-OP = Op("depthwise_conv2d", forward, backward, output_shape, cost, selective=True)
+def window(x: Shape, w: Shape, *, stride: int = 1) -> Window:
+    return Window(x, w[:2], stride)
+
+
+OP = Op("depthwise_conv2d", forward, backward, output_shape, cost, selective=True, window=window)

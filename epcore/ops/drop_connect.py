@@ -55,4 +55,4 @@ def cost(x: Shape, mask: Shape, *, rate: float) -> Cost:
     return Cost(elementwise={"drop_connect": prod(x)}, backward_elementwise={"drop_connect": prod(x)})
 
 
-OP = Op("drop_connect", forward, backward, output_shape, cost)
+OP = Op("drop_connect", forward, backward, output_shape, cost, data=("mask",), identity_at_inference=True)

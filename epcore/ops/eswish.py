@@ -52,4 +52,4 @@ def cost(x: Shape, *, beta: float = BETA) -> Cost:
     return Cost(elementwise={"eswish": prod(x)}, backward_elementwise={"eswish": prod(x)})
 
 
-OP = Op("eswish", forward, backward, output_shape, cost)
+OP = Op("eswish", forward, backward, output_shape, cost, exponential=True)

@@ -31,7 +31,7 @@ from __future__ import annotations
 from math import prod
 
 from epcore.backend import Array, array_module
-from epcore.op import Cost, Op
+from epcore.op import Cost, Kept, Op
 from epcore.shapes import Shape, Window, output_size
 
 
@@ -39,12 +39,12 @@ def forward(x: Array, *, size: int = 2, stride: int = 2) -> tuple[Array, tuple[A
     """x (N,H,W,C) -> y (N, ceil(H/s), ceil(W/s), C)."""
     xp = array_module(x)
     shape = output_shape(x.shape, size=size, stride=stride)
-    window = Window(x.shape, (size, size), stride)
-    padded = window.pad(x, -xp.inf)
+    windows = window(x.shape, size=size, stride=stride)
+    padded = windows.pad(x, -xp.inf)
     y = xp.full(shape, -xp.inf, x.dtype)
     argmax = xp.zeros(shape, xp.uint8)
-    for u, v in window.taps():
-        tap = padded[window.tap(u, v)]
+    for u, v in windows.taps():
+        tap = padded[windows.tap(u, v)]
         better = tap > y
         argmax = xp.where(better, xp.uint8(u * size + v), argmax)
         y = xp.where(better | xp.isnan(tap), tap, y)
@@ -54,12 +54,12 @@ def forward(x: Array, *, size: int = 2, stride: int = 2) -> tuple[Array, tuple[A
 def backward(dy: Array, saved: tuple[Array, Shape], *, size: int = 2, stride: int = 2) -> tuple[Array]:
     argmax, shape = saved
     xp = array_module(dy, argmax)
-    window = Window(shape, (size, size), stride)
-    dpadded = xp.zeros(window.padded, dy.dtype)
-    for u, v in window.taps():
+    windows = window(shape, size=size, stride=stride)
+    dpadded = xp.zeros(windows.padded, dy.dtype)
+    for u, v in windows.taps():
         # (N,OH,OW,C) * (N,OH,OW,C)
-        dpadded[window.tap(u, v)] += dy * (argmax == u * size + v)
-    return (window.crop(dpadded),)
+        dpadded[windows.tap(u, v)] += dy * (argmax == u * size + v)
+    return (windows.crop(dpadded),)
 
 
 def output_shape(x: Shape, *, size: int = 2, stride: int = 2) -> Shape:
@@ -73,4 +73,12 @@ def cost(x: Shape, *, size: int = 2, stride: int = 2) -> Cost:
     return Cost(elementwise={"max_pool": outputs * size * size}, backward_elementwise={"max_pool": outputs})
 
 
-OP = Op("max_pool", forward, backward, output_shape, cost)
+def keeps(x: Shape, *, size: int = 2, stride: int = 2) -> tuple[Kept, ...]:
+    return (Kept(output_shape(x, size=size, stride=stride), itemsize=1),)
+
+
+def window(x: Shape, *, size: int = 2, stride: int = 2) -> Window:
+    return Window(x, (size, size), stride)
+
+
+OP = Op("max_pool", forward, backward, output_shape, cost, kinked=True, keeps=keeps, window=window)

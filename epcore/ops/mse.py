@@ -74,4 +74,4 @@ def cost(prediction: Shape, target: Shape, mask: Shape | None = None, *, reducti
     return Cost(elementwise={"mse": prod(prediction)}, backward_elementwise={"mse": prod(prediction)})
 
 
-OP = Op("mse", forward, backward, output_shape, cost)
+OP = Op("mse", forward, backward, output_shape, cost, data=("target", "mask"))

@@ -57,4 +57,4 @@ def cost(x: Shape, alpha: Shape) -> Cost:
     return Cost(elementwise={"prelu": prod(x)}, backward_elementwise={"prelu": prod(x)})
 
 
-OP = Op("prelu", forward, backward, output_shape, cost)
+OP = Op("prelu", forward, backward, output_shape, cost, kinked=True)

@@ -55,4 +55,4 @@ def cost(x: Shape, *, maximum: float | None = None) -> Cost:
     return Cost(elementwise={"relu": prod(x)}, backward_elementwise={"relu": prod(x)})
 
 
-OP = Op("relu", forward, backward, output_shape, cost)
+OP = Op("relu", forward, backward, output_shape, cost, kinked=True)

@@ -57,4 +57,4 @@ def cost(x: Shape) -> Cost:
     return Cost(elementwise={"sigmoid": prod(x)}, backward_elementwise={"sigmoid": prod(x)})
 
 
-OP = Op("sigmoid", forward, backward, output_shape, cost)
+OP = Op("sigmoid", forward, backward, output_shape, cost, exponential=True)

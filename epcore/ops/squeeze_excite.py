@@ -43,7 +43,7 @@ from math import prod
 from types import ModuleType
 
 from epcore.backend import Array
-from epcore.op import Cost, Op
+from epcore.op import Cost, Kept, Op
 from epcore.ops import eswish, relu, swish
 from epcore.ops.sigmoid import sigmoid
 from epcore.shapes import Shape
@@ -120,4 +120,9 @@ def cost(x: Shape, w_reduce: Shape, b_reduce: Shape, w_expand: Shape, b_expand: 
     )
 
 
-OP = Op("squeeze_excite", forward, backward, output_shape, cost)
+def keeps(x: Shape, w_reduce: Shape, *parameters: Shape, **attributes: object) -> tuple[Kept, ...]:
+    N, C, R = x[0], x[3], w_reduce[3]
+    return Kept((N, C)), Kept((N, R)), Kept((N, C))
+
+
+OP = Op("squeeze_excite", forward, backward, output_shape, cost, keeps=keeps)

@@ -51,4 +51,4 @@ def cost(x: Shape) -> Cost:
     return Cost(elementwise={"swish": prod(x)}, backward_elementwise={"swish": prod(x)})
 
 
-OP = Op("swish", forward, backward, output_shape, cost)
+OP = Op("swish", forward, backward, output_shape, cost, exponential=True)
