@@ -1,7 +1,8 @@
-"""The operators, one a file: its page (the docstring), forward, backward, output shape and cost, in that order.
+"""The operators, one a file: page, forward, backward, output shape, cost, what else `Op` asks for, in that order.
 
-A page has six sections: Equation, Symbols, Derivation, Saved, Cost, Source (`epcore.op.Page` reads them). Code and page use the
-same names. Indices mean the same on every page, in the code below it, and in the kernels of both backends:
+The page is the docstring and has six sections: Equation, Symbols, Derivation, Saved, Cost, Source (`epcore.op.Page` reads
+them). Code and page use the same names. Indices mean the same on every page, in the code below it, and in the kernels of both
+backends:
 
     n           sample, of N
     c, o        channel of x, of C or Cin; channel of y, of Cout, where y has channels of its own
@@ -25,31 +26,13 @@ dz is the derivative of the loss with respect to z, in z's shape, whatever z is:
 input.
 """
 
-from epcore.op import Op
-from epcore.ops import (
-    add,
-    avg_pool,
-    batch_norm,
-    concat,
-    conv2d,
-    conv_transpose2d,
-    depthwise_conv2d,
-    drop_connect,
-    eswish,
-    global_mean,
-    max_pool,
-    mse,
-    multiply,
-    prelu,
-    relu,
-    sigmoid,
-    squeeze_excite,
-    swish,
-)
+from importlib import import_module
 
-_MODULES = (
-    conv2d, depthwise_conv2d, conv_transpose2d, batch_norm, swish, eswish, sigmoid, relu, prelu, max_pool, avg_pool,
-    global_mean, squeeze_excite, add, multiply, concat, drop_connect, mse,
+from epcore.op import Op
+
+_NAMES = (
+    "conv2d", "depthwise_conv2d", "conv_transpose2d", "batch_norm", "swish", "eswish", "sigmoid", "relu", "prelu", "max_pool",
+    "avg_pool", "global_mean", "squeeze_excite", "add", "multiply", "concat", "drop_connect", "mse",
 )  # fmt: skip
 
-OPS: dict[str, Op] = {module.OP.name: module.OP for module in _MODULES}
+OPS: dict[str, Op] = {name: import_module(f"{__name__}.{name}").OP for name in _NAMES}
