@@ -19,7 +19,7 @@ backends:
 
     and outside the large side there is nothing: zeros are read there, and what is written there is dropped.
 
-The kernels spell some of them out. CPU: oy, ox for i, j; iy, ix for h, k; ky, kx for u, v; top, left for p, q. CUDA: oh, ow for
+Some kernels spell them out. Plans on the CPU (`fused`): oy, ox for i, j; iy, ix for h, k; top, left for p, q. CUDA: oh, ow for
 i, j; h, w for h, k; top, left for p, q; a tap and a pixel in one number where a thread counts through them.
 
 dz is the derivative of the loss with respect to z, in z's shape, whatever z is: backward gets dy and returns one for each
