@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,14 @@ def test_saved_is_what_forward_returns(op: Op) -> None:
     for name in names.split(", "):
         if re.fullmatch(r"\w+", name) and name != "nothing":
             assert re.search(rf"\b{name}\b", returned.partition(", ")[2]), (name, returned)
+
+
+@every_operator
+def test_shapes_stand_above_every_product(op: Op) -> None:
+    lines = Path(inspect.getfile(op.forward)).read_text(encoding="utf-8").partition("from __future__")[2].splitlines()
+    for above, line in pairwise(lines):
+        if " @ " in line.partition("#")[0] or re.search(r"(matmul|dot)_in_double\(", line):
+            assert re.match(r" +# .*\).* [@*] \(", above), line
 
 
 def test_docs_say_what_is_saved() -> None:

@@ -35,11 +35,13 @@ def forward(x: Array, mask: Array, *, rate: float) -> tuple[Array, tuple[Array]]
     """x (N,H,W,C), mask (N,1,1,1) of zeros and ones -> y as x. Raises ValueError for a rate outside [0, 1)."""
     array_module(x, mask)
     output_shape(x.shape, mask.shape, rate=rate)
+    # (N,H,W,C) * (N,1,1,1)
     return x * (mask / x.dtype.type(1 - rate)), (mask,)
 
 
 def backward(dy: Array, saved: tuple[Array], *, rate: float) -> tuple[Array, None]:
     (mask,) = saved
+    # (N,H,W,C) * (N,1,1,1)
     return dy * (mask / dy.dtype.type(1 - rate)), None
 
 

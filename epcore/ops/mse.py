@@ -46,6 +46,7 @@ def forward(
     xp = array_module(prediction, target, mask)
     output_shape(prediction.shape, target.shape, None if mask is None else mask.shape, reduction=reduction)
     difference = prediction - target
+    # (shape of prediction) * (shape of prediction), summed to one number
     total = dot_in_double(difference if mask is None else difference * mask, difference)
     loss = total / prediction.size if reduction == "mean" else total
     return xp.asarray(loss, prediction.dtype), (prediction, target, mask)

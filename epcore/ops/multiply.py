@@ -50,6 +50,7 @@ def _unbroadcast_product(dy: Array, other: Array, factor: Array) -> Array:
     added = dy.ndim - factor.ndim
     stretched = tuple(added + i for i, n in enumerate(factor.shape) if n == 1 and dy.shape[added + i] != 1)
     axes = (*range(added), *stretched)
+    # (shape of y) * (shape of y, or what broadcasts to it), summed to the shape of `factor`
     return dot_in_double(dy, other, axes).reshape(factor.shape).astype(dy.dtype) if axes else dy * other
 
 

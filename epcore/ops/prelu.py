@@ -36,13 +36,16 @@ def forward(x: Array, alpha: Array) -> tuple[Array, tuple[Array, Array]]:
     """x (N,H,W,C), alpha (C,) -> y as x. Raises ValueError where the shapes do not fit."""
     xp = array_module(x, alpha)
     output_shape(x.shape, alpha.shape)
+    # (C,) * (N,H,W,C)
     return xp.where(x > 0, x, alpha * x), (x, alpha)
 
 
 def backward(dy: Array, saved: tuple[Array, Array]) -> tuple[Array, Array]:
     x, alpha = saved
     xp = array_module(dy, x, alpha)
+    # (C,) * (N,H,W,C)
     dx = xp.where(x > 0, dy, alpha * dy)
+    # (N,H,W,C) * (N,H,W,C), summed to (C,)
     dalpha = dot_in_double(dy, xp.minimum(x, 0), (0, 1, 2)).astype(x.dtype)
     return dx, dalpha
 
