@@ -19,6 +19,7 @@ from epcore.graph import INPUT
 from epcore.inference.cuda_graph import CudaGraphPlan
 from epcore.kernels.cuda.sgd import SgdMomentum
 from epcore.network import Network
+from epcore.ops import OPS
 from epcore.tape import Tape
 
 pytestmark = pytest.mark.gpu
@@ -156,7 +157,7 @@ class TorchNetwork:
         values = {INPUT: x}
         for node in self.model.graph.nodes.values():
             inputs = [values[name] for name in node.inputs]
-            if node.op == "drop_connect":
+            if OPS[node.op].identity_at_inference:
                 values[node.name] = self._drop(inputs[0], node.attributes["rate"])
             else:
                 parameters = [None if name is None else self.arrays[name] for name in node.parameters]

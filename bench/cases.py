@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import KERNELS, kernel, use_backend
+from epcore.backend import kernel, use_backend
 from epcore.graph import Node
 from epcore.models import EfficientPose
 from epcore.op import Cost
@@ -39,7 +39,7 @@ class Case:
     @property
     def attributes(self) -> dict[str, Any]:
         """As the network calls it in training."""
-        return dict(self.node.attributes) | ({"training": True} if self.node.op == "batch_norm" else {})
+        return dict(self.node.attributes) | ({"training": True} if OPS[self.node.op].batch_statistics else {})
 
     @property
     def cost(self) -> Cost:
@@ -56,9 +56,9 @@ class Case:
         for i, shape in enumerate(self.shapes):
             array = None if shape is None else rng.standard_normal(shape, np.float32)
             if array is not None and shape is not None and i >= len(self.node.inputs):
-                if self.node.op == "drop_connect":
+                if OPS[self.node.op].identity_at_inference:
                     array = (array > 0).astype(np.float32)
-                elif self.node.op == "batch_norm":
+                elif OPS[self.node.op].batch_statistics:
                     array = np.abs(array) + np.float32(0.5)
                 elif len(shape) > 1:
                     fan_in = shape[0] * shape[1] * (shape[2] if len(shape) == 4 else 1)
@@ -84,8 +84,7 @@ def cases(variants: tuple[str, ...] = VARIANTS, resolution: int | None = None) -
         graph = EfficientPose(variant).graph
         shapes = graph.shapes(1, None if resolution is None else (resolution, resolution, 3))
         for node in graph.nodes.values():
-            if (node.op, "cpu") in KERNELS:
-                case = Case(node, tuple(graph.argument_shapes(node, shapes)), variant)
-                attributes = {name: value for name, value in node.attributes.items() if name != "rate"}
-                found.setdefault((node.op, case.shapes, tuple(sorted(attributes.items()))), case)
+            case = Case(node, tuple(graph.argument_shapes(node, shapes)), variant)
+            attributes = {name: value for name, value in node.attributes.items() if name != "rate"}
+            found.setdefault((node.op, case.shapes, tuple(sorted(attributes.items()))), case)
     return sorted(found.values(), key=lambda case: case.node.op)

@@ -9,6 +9,8 @@ import torch
 from cases import Case
 from torch_twin import to_torch, visit
 
+from epcore.ops import OPS
+
 
 class TorchCall:
     """The same arguments and gradient as epcore's; `forward()` and `backward()` give what epcore's give, as tensors."""
@@ -18,11 +20,11 @@ class TorchCall:
         maps = len(case.node.inputs)
         self.inputs = [torch.from_numpy(array).permute(0, 3, 1, 2).requires_grad_() for array in arguments[:maps]]
         self.parameters: list[Any] = []
-        if case.node.op == "drop_connect":  # its last argument is the mask, nothing learned
+        if OPS[case.node.op].identity_at_inference:  # its last argument is the mask, nothing learned
             self.inputs += [torch.from_numpy(array) for array in arguments[maps:]]
         else:
             self.parameters = [None if array is None else to_torch(array) for array in arguments[maps:]]
-        learned = self.parameters[:2] if case.node.op == "batch_norm" else self.parameters  # not the running statistics
+        learned = self.parameters[:2] if OPS[case.node.op].batch_statistics else self.parameters  # not the running statistics
         self.sources = [x for x in self.inputs if x.requires_grad] + [p.requires_grad_() for p in learned if p is not None]
         self.dy = torch.from_numpy(dy).permute(0, 3, 1, 2)
 

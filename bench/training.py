@@ -17,6 +17,7 @@ import numpy as np
 import epcore
 from epcore.graph import Graph
 from epcore.network import Network
+from epcore.ops import OPS
 from epcore.tape import Tape
 from epcore.threads import get_threads
 
@@ -35,7 +36,7 @@ def trained(variant: str) -> epcore.EfficientPose:
 def without_drop_connect(model: Network) -> Network:
     """The same with rate 0: what is dropped is drawn at random, and results could not be compared."""
     nodes = {
-        name: replace(node, attributes={"rate": 0.0}) if node.op == "drop_connect" else node
+        name: replace(node, attributes={"rate": 0.0}) if OPS[node.op].identity_at_inference else node
         for name, node in model.graph.nodes.items()
     }
     model.graph = Graph(model.graph.input_shape, nodes, model.graph.parameters, model.graph.outputs)

@@ -16,6 +16,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -27,45 +28,8 @@ Kernel = tuple[Callable[..., Any], Callable[..., Any]]
 
 BACKENDS = ("auto", "reference", "cpu", "cuda")
 
-# (operator, backend) -> module with `forward` and `backward`, imported at first use.
-KERNELS: dict[tuple[str, str], str] = {
-    ("conv2d", "cpu"): "epcore.kernels.cpu.conv2d",
-    ("depthwise_conv2d", "cpu"): "epcore.kernels.cpu.depthwise_conv2d",
-    ("conv_transpose2d", "cpu"): "epcore.kernels.cpu.conv_transpose2d",
-    ("batch_norm", "cpu"): "epcore.kernels.cpu.batch_norm",
-    ("swish", "cpu"): "epcore.kernels.cpu.swish",
-    ("eswish", "cpu"): "epcore.kernels.cpu.eswish",
-    ("sigmoid", "cpu"): "epcore.kernels.cpu.sigmoid",
-    ("relu", "cpu"): "epcore.kernels.cpu.relu",
-    ("prelu", "cpu"): "epcore.kernels.cpu.prelu",
-    ("max_pool", "cpu"): "epcore.kernels.cpu.max_pool",
-    ("avg_pool", "cpu"): "epcore.kernels.cpu.avg_pool",
-    ("global_mean", "cpu"): "epcore.kernels.cpu.global_mean",
-    ("squeeze_excite", "cpu"): "epcore.kernels.cpu.squeeze_excite",
-    ("add", "cpu"): "epcore.kernels.cpu.add",
-    ("multiply", "cpu"): "epcore.kernels.cpu.multiply",
-    ("concat", "cpu"): "epcore.kernels.cpu.concat",
-    ("drop_connect", "cpu"): "epcore.kernels.cpu.drop_connect",
-    ("mse", "cpu"): "epcore.kernels.cpu.mse",
-    ("conv2d", "cuda"): "epcore.kernels.cuda.conv2d",
-    ("depthwise_conv2d", "cuda"): "epcore.kernels.cuda.depthwise_conv2d",
-    ("conv_transpose2d", "cuda"): "epcore.kernels.cuda.conv_transpose2d",
-    ("batch_norm", "cuda"): "epcore.kernels.cuda.batch_norm",
-    ("swish", "cuda"): "epcore.kernels.cuda.swish",
-    ("eswish", "cuda"): "epcore.kernels.cuda.eswish",
-    ("sigmoid", "cuda"): "epcore.kernels.cuda.sigmoid",
-    ("relu", "cuda"): "epcore.kernels.cuda.relu",
-    ("prelu", "cuda"): "epcore.kernels.cuda.prelu",
-    ("max_pool", "cuda"): "epcore.kernels.cuda.max_pool",
-    ("avg_pool", "cuda"): "epcore.kernels.cuda.avg_pool",
-    ("global_mean", "cuda"): "epcore.kernels.cuda.global_mean",
-    ("squeeze_excite", "cuda"): "epcore.kernels.cuda.squeeze_excite",
-    ("add", "cuda"): "epcore.kernels.cuda.add",
-    ("multiply", "cuda"): "epcore.kernels.cuda.multiply",
-    ("concat", "cuda"): "epcore.kernels.cuda.concat",
-    ("drop_connect", "cuda"): "epcore.kernels.cuda.drop_connect",
-    ("mse", "cuda"): "epcore.kernels.cuda.mse",
-}
+# Where a backend keeps its operators, one module with `forward` and `backward` each, named as the operator is.
+_PACKAGES = {"reference": "epcore.ops", "cpu": "epcore.kernels.cpu", "cuda": "epcore.kernels.cuda"}
 
 _backend: ContextVar[str] = ContextVar("epcore_backend", default="auto")
 
@@ -116,10 +80,32 @@ def use_backend(name: str) -> Iterator[None]:
         _backend.reset(token)
 
 
+@cache
+def kernel_module(op: str, backend: str) -> ModuleType:
+    """The module with `forward` and `backward` of an operator on a backend, imported at first use.
+
+    Raises ValueError for an unknown operator, for a backend without modules of its own ("auto" chooses one that has them)
+    and for an operator that the backend has no kernel of.
+    """
+    from epcore.ops import OPS  # here: the operators themselves import array_module
+
+    if op not in OPS:
+        raise ValueError(f"unknown operator {op!r}: expected one of {', '.join(OPS)}")
+    if backend not in _PACKAGES:
+        raise ValueError(f"backend {backend!r} has no kernels: expected one of {', '.join(_PACKAGES)}")
+    name = f"{_PACKAGES[backend]}.{op}"
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise  # the kernel is there, something it needs is not
+        raise ValueError(f"{op} has no kernel on backend {backend!r}: there is no module {name}") from None
+
+
 def kernel(op_name: str, *arrays: object) -> Kernel:
     """`(forward, backward)` of an operator for these arrays under the current backend.
 
-    Raises TypeError where a named backend cannot take the arrays and KeyError for an unknown operator.
+    Raises TypeError where a named backend cannot take the arrays and ValueError for an unknown operator.
     """
     name = _backend.get()
     on_gpu = array_module(*arrays).__name__ == "cupy"
@@ -130,8 +116,5 @@ def kernel(op_name: str, *arrays: object) -> Kernel:
         raise TypeError(f"backend 'cuda' takes CuPy arrays, {op_name} got NumPy arrays")
     elif name == "cpu" and on_gpu:
         raise TypeError(f"backend 'cpu' takes NumPy arrays, {op_name} got CuPy arrays")
-    if name == "reference":
-        module = import_module(f"epcore.ops.{op_name}")
-    else:
-        module = import_module(KERNELS[op_name, name])
+    module = kernel_module(op_name, name)
     return module.forward, module.backward

@@ -18,6 +18,7 @@ import numpy as np
 from epcore.backend import Array, array_module, current_backend, is_cupy, kernel, use_backend
 from epcore.graph import INPUT, Graph, Node
 from epcore.network import Network
+from epcore.ops import OPS
 
 DOCTOR = "`epcore doctor` checks every kernel of this machine"
 LARGE = 10.0  # a picture's values are below 3 after normalisation: beyond this the input is called too large, else the weights
@@ -87,7 +88,7 @@ def damaged_weights(nodes: Iterable[Node], parameters: Mapping[str, Array], *, r
     found = []
     for node in nodes:
         for position, name in enumerate(node.parameters):
-            if name is None or (node.op == "batch_norm" and position >= 2 and not running):
+            if name is None or (OPS[node.op].batch_statistics and position >= 2 and not running):
                 continue
             array = host(parameters[name])
             if count := int((~np.isfinite(array)).sum()):
@@ -142,7 +143,7 @@ def _walk(graph: Graph, parameters: Mapping[str, np.ndarray], x: np.ndarray) -> 
 
 
 def _attributes(node: Node) -> dict[str, Any]:
-    return {**node.attributes, "training": False} if node.op == "batch_norm" else dict(node.attributes)
+    return {**node.attributes, "training": False} if OPS[node.op].batch_statistics else dict(node.attributes)
 
 
 def _reference(node: Node, arguments: list[Any], attributes: Mapping[str, Any]) -> np.ndarray:

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from inspect import Parameter, signature
-from typing import Any
+from textwrap import dedent
+from typing import Any, NamedTuple
+
+from epcore.shapes import Shape, Window
 
 
 @dataclass(frozen=True)
+class Page:
+    """What an operator's file says about it: a title and the sections, in this order, each without its indentation.
+
+    In the docstring a section is a line with its name and a colon, and indented text below it.
+    """
+
+    title: str
+    equation: str
+    symbols: str
+    derivation: str
+    saved: str  # the first line: what, by name
+    cost: str
+    source: str
+
+
+def read_page(docstring: str) -> Page:
+    """Raises ValueError where a section is missing, empty, unknown or not in its place."""
+    title, *parts = re.split(r"^(\w+):\n", docstring.strip() + "\n", flags=re.MULTILINE)
+    names, texts = [name.lower() for name in parts[::2]], [dedent(text).strip() for text in parts[1::2]]
+    expected = [section.name for section in fields(Page)][1:]
+    if names != expected:
+        raise ValueError(f"sections {', '.join(names)}: expected {', '.join(expected)}")
+    for name, text in zip(["title", *names], [title.strip(), *texts], strict=True):
+        if not text:
+            raise ValueError(f"{name} is empty")
+    return Page(title.strip(), *texts)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Exact work of one operator call, in integers.
 
@@ -24,6 +58,21 @@ class Cost:
     backward_elementwise: Mapping[str, int] = field(default_factory=dict)
 
 
+class Kept(NamedTuple):
+    """One array that forward keeps for backward. itemsize: bytes an element, None for that of x."""
+
+    shape: Shape
+    itemsize: int | None = None
+
+
+def _keeps_nothing(*shapes: Shape | None, **attributes: Any) -> tuple[Kept, ...]:
+    return ()
+
+
+def _no_window(*shapes: Shape | None, **attributes: Any) -> Window | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Op:
     """One operator.
@@ -33,6 +82,18 @@ class Op:
     output_shape(*shapes, **attributes) -> shape; raises ValueError where the shapes do not fit.
     cost(*shapes, **attributes) -> Cost.
     selective: backward takes `needs`, a tuple of booleans, and leaves out gradients nobody wants.
+
+    What others have to know of an operator, so that none of them has to ask for its name:
+
+    data: names of the inputs that are data or state, whose gradient is None.
+    identity_at_inference: at inference y is x, and the operator is left out. In training it takes a mask (N,1,1,1) besides its
+        inputs, which whoever runs it draws.
+    batch_statistics: forward and backward take `training`: x's own mean and variance, which forward saves in the places 2 and
+        3, or the running ones.
+    exponential: element by element, with an exponential in it that overflows or saturates for large x.
+    kinked: has points without a derivative.
+    keeps(*shapes, **attributes) -> what forward saves besides its arguments and y.
+    window(*shapes, **attributes) -> the windows through which y reads x, None where there are none.
     """
 
     name: str
@@ -41,12 +102,34 @@ class Op:
     output_shape: Callable[..., tuple[int, ...]]
     cost: Callable[..., Cost]
     selective: bool = False
+    data: tuple[str, ...] = ()
+    identity_at_inference: bool = False
+    batch_statistics: bool = False
+    exponential: bool = False
+    kinked: bool = False
+    keeps: Callable[..., tuple[Kept, ...]] = _keeps_nothing
+    window: Callable[..., Window | None] = _no_window
+
+    @property
+    def page(self) -> Page:
+        """The page of the file that forward stands in. Raises ValueError where that has none, or one that is not in order."""
+        docstring = sys.modules[self.forward.__module__].__doc__
+        if docstring is None:
+            raise ValueError(f"page of {self.name}: its file has no docstring, as under python -OO")
+        try:
+            return read_page(docstring)
+        except ValueError as error:
+            raise ValueError(f"page of {self.name}: {error}") from None
 
     def array_names(self, count: int) -> list[str]:
         """Names of the arrays forward takes; `count` of them where it takes any number."""
         parameters = signature(self.forward).parameters.values()
         named = [parameter.name for parameter in parameters if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD]
         return named[:count] if named else [f"xs[{i}]" for i in range(count)]
+
+    def differentiable(self, count: int) -> tuple[int, ...]:
+        """Positions of the inputs that have a gradient; `count` as in `array_names`."""
+        return tuple(i for i, name in enumerate(self.array_names(count)) if name not in self.data)
 
     @property
     def arity(self) -> int | None:

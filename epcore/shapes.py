@@ -4,7 +4,12 @@ Inside epcore everything is NHWC; `nhwc_to_nchw` and `nchw_to_nhwc` exist for th
 
 from __future__ import annotations
 
-from epcore.backend import Array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+from epcore.backend import Array, array_module
 
 Shape = tuple[int, ...]
 
@@ -32,6 +37,55 @@ def transposed_crop(kernel: int, stride: int) -> int:
 def window_padding(height: int, width: int, kernel: tuple[int, ...], stride: int) -> tuple[tuple[int, int], ...]:
     """SAME padding of an NHWC array for a kernel (kh, kw), in the form `numpy.pad` takes."""
     return (0, 0), same_padding(height, kernel[0], stride), same_padding(width, kernel[1], stride), (0, 0)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The windows that a convolution or a pooling with SAME padding lays over x (legend of indices: `epcore.ops`).
+
+    x: shape (N,H,W,C) of the large side; for a transposed convolution that is y's, and its crop this padding. kernel: (kh, kw).
+    To read x through the windows, `pad` it and take `tap` after `tap`; to add to it, start from zeros of shape `padded`, add to
+    `tap` after `tap`, and `crop` in the end.
+    """
+
+    x: Shape
+    kernel: tuple[int, ...]
+    stride: int
+
+    @cached_property
+    def padding(self) -> tuple[tuple[int, int], ...]:
+        """(before, after) of every axis, in the form `numpy.pad` takes."""
+        return window_padding(self.x[1], self.x[2], self.kernel, self.stride)
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """p, q: rows and columns of padding before x."""
+        return self.padding[1][0], self.padding[2][0]
+
+    @property
+    def padded(self) -> Shape:
+        """Shape of x with its padding: every tap of every window lies within."""
+        return tuple(n + sum(each) for n, each in zip(self.x, self.padding, strict=True))
+
+    def pad(self, x: Array, value: float = 0.0) -> Array:
+        """x -> its padded copy."""
+        return array_module(x).pad(x, self.padding, constant_values=value)
+
+    def taps(self) -> Iterator[tuple[int, int]]:
+        """All (u, v), row after row."""
+        return product(range(self.kernel[0]), range(self.kernel[1]))
+
+    def tap(self, u: int, v: int) -> tuple[slice, slice, slice]:
+        """Where tap (u,v) of all windows lies in the padded x: an index that gives (N,OH,OW,C)."""
+        return (slice(None), self._tap(self.x[1], u), self._tap(self.x[2], v))
+
+    def _tap(self, size: int, offset: int) -> slice:
+        return slice(offset, offset + (output_size(size, self.stride) - 1) * self.stride + 1, self.stride)
+
+    def crop(self, padded: Array) -> Array:
+        """A view of the padded array without its padding."""
+        p, q = self.start
+        return padded[:, p : p + self.x[1], q : q + self.x[2]]
 
 
 def nhwc_to_nchw(x: Array) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from math import prod
 from typing import Any
 
@@ -30,7 +29,7 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         if found.name != "gpu":
 
             def kernel(op: str, *arrays: Any) -> Any:
-                module = import_module(backend.KERNELS[op, "cuda"])
+                module = backend.kernel_module(op, "cuda")
                 return module.forward, module.backward
 
             monkeypatch.setattr("epcore.network.kernel", kernel)

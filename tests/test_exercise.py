@@ -37,8 +37,15 @@ def test_stub_is_python_and_says_that_it_is_empty(op: str, tmp_path: Path, capsy
 
 def test_stub_does_not_give_the_derivative_away() -> None:
     for op, secret in (("swish", "1 - s"), ("batch_norm", "dbeta / M"), ("squeeze_excite", "dm / (H*W)"), ("conv2d", "db[o]")):
+        assert secret in OPS[op].page.derivation
         assert secret not in stub(op)
-    assert "y = x * s(x)" in stub("swish")
+    assert "y = x * s,  s = sigmoid(x)" in stub("swish")
+
+
+def test_stub_quotes_what_forward_saves() -> None:
+    assert "saved (x, w_reduce, w_expand, m, t, g)\n" in stub("squeeze_excite")
+    assert "saved (x.shape,)\n" in stub("global_mean")
+    assert "saved ()\n" in stub("add")
 
 
 SWISH = """

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epcore.ops import OPS
-from epcore.shapes import nchw_to_nhwc, nhwc_to_nchw, output_size, same_padding
+from epcore.shapes import Window, nchw_to_nhwc, nhwc_to_nchw, output_size, same_padding, transposed_crop
 
 
 def forward(op: str, *arrays: Any, **attributes: Any) -> np.ndarray:
@@ -49,6 +49,34 @@ class TestPadding:
     )
     def test_by_hand(self, size: int, kernel: int, stride: int, padding: tuple[int, int]) -> None:
         assert same_padding(size, kernel, stride) == padding
+
+    @pytest.mark.parametrize(("H", "W"), [(1, 1), (2, 5), (6, 7)])
+    @pytest.mark.parametrize("kernel", [(1, 1), (3, 2), (2, 3), (5, 5)])
+    @pytest.mark.parametrize("stride", [1, 2, 3])
+    def test_window(self, H: int, W: int, kernel: tuple[int, int], stride: int, rng: np.random.Generator) -> None:
+        x = rng.normal(size=(2, H, W, 3))
+        window = Window(x.shape, kernel, stride)
+        p, q = window.start
+        assert (p, q) == (same_padding(H, kernel[0], stride)[0], same_padding(W, kernel[1], stride)[0])
+        padded = window.pad(x, -7.0)
+        assert padded.shape == window.padded
+        assert np.array_equal(window.crop(padded), x)
+        assert list(window.taps()) == [(u, v) for u in range(kernel[0]) for v in range(kernel[1])]
+        for u, v in window.taps():
+            tap = padded[window.tap(u, v)]
+            assert tap.shape[1:3] == (output_size(H, stride), output_size(W, stride))
+            for i, j in np.ndindex(tap.shape[1:3]):
+                h, k = i * stride + u - p, j * stride + v - q
+                right = x[:, h, k] if 0 <= h < H and 0 <= k < W else np.full((2, 3), -7.0)
+                assert np.array_equal(tap[:, i, j], right)
+
+    @pytest.mark.parametrize("kernel", [(1, 1), (3, 2), (4, 4), (5, 3)])
+    @pytest.mark.parametrize("stride", [1, 2, 3])
+    def test_window_of_a_transposed_convolution(self, kernel: tuple[int, int], stride: int) -> None:
+        window = Window((1, 4 * stride, 5 * stride, 3), kernel, stride)
+        assert window.start == (transposed_crop(kernel[0], stride), transposed_crop(kernel[1], stride))
+        full = [max((n - 1) * stride + k, n * stride) for n, k in zip((4, 5), kernel, strict=True)]
+        assert window.padded == (1, *full, 3)
 
     def test_layouts_are_inverse(self, rng: np.random.Generator) -> None:
         x = rng.normal(size=(2, 3, 4, 5))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -55,15 +54,43 @@ def test_public_names_exist() -> None:
         _ = epcore.nonsense  # type: ignore[attr-defined]
 
 
-def test_every_operator_has_a_kernel_on_every_backend() -> None:
-    assert set(backend.KERNELS) == {(op, name) for op in OPS for name in ("cpu", "cuda")}
-
-
-@pytest.mark.parametrize("key", [key for key in backend.KERNELS if key[1] == "cpu"])
-def test_cpu_kernels_are_importable(key: tuple[str, str]) -> None:
-    module = importlib.import_module(backend.KERNELS[key])
+@pytest.mark.parametrize("name", ["reference", "cpu", "cuda"])
+@pytest.mark.parametrize("op", OPS)
+def test_every_operator_has_a_kernel_on_every_backend(op: str, name: str) -> None:
+    module = backend.kernel_module(op, name)
+    assert module.__name__.endswith(f".{op}")
     assert callable(module.forward)
     assert callable(module.backward)
+
+
+class TestMissingKernel:
+    def test_unknown_operator(self, rng: np.random.Generator) -> None:
+        for x in (rng.normal(size=3), rng.normal(size=3).astype(np.float32)):
+            with pytest.raises(ValueError, match=r"unknown operator 'sinh': expected one of conv2d, "):
+                backend.kernel("sinh", x)
+
+    def test_module_that_is_no_operator(self) -> None:
+        with pytest.raises(ValueError, match="unknown operator 'launch'"):
+            backend.kernel_module("launch", "cpu")
+
+    @pytest.mark.parametrize("name", ["auto", "gpu"])
+    def test_backend_without_kernels(self, name: str) -> None:
+        with pytest.raises(ValueError, match=f"backend '{name}' has no kernels: expected one of reference, cpu, cuda"):
+            backend.kernel_module("swish", name)
+
+    def test_no_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(OPS, "hard_swish", OPS["swish"])
+        message = r"hard_swish has no kernel on backend 'cpu': there is no module epcore\.kernels\.cpu\.hard_swish"
+        with pytest.raises(ValueError, match=message):
+            backend.kernel_module("hard_swish", "cpu")
+
+    def test_what_a_kernel_lacks_is_named_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def without_numba(name: str) -> None:
+            raise ModuleNotFoundError("No module named 'numba'", name="numba")
+
+        monkeypatch.setattr(backend, "import_module", without_numba)
+        with pytest.raises(ModuleNotFoundError, match="numba"):
+            backend.kernel_module.__wrapped__("swish", "cpu")
 
 
 class TestBackend:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from cuda_on_host.devices import Device
 from tolerances import EPS, epsilons, gradient_flows, output_flow, terms
 
 from epcore import sums
-from epcore.backend import KERNELS
+from epcore.backend import kernel_module
 from epcore.ops import OPS
 
 H, W, C = 150, 130, 24
@@ -73,9 +72,9 @@ def inputs(op: str, shapes: list[tuple[int, ...] | None], content: str, rng: np.
             arrays.append(picture(shape, content, rng))
         else:
             arrays.append(rng.standard_normal(shape).astype(np.float32))
-    if op == "batch_norm":
+    if OPS[op].batch_statistics:
         arrays[4] = np.abs(arrays[4]) + np.float32(0.1)
-    elif op == "drop_connect" or (op == "mse" and arrays[2] is not None):
+    elif "mask" in OPS[op].data and arrays[-1] is not None:
         arrays[-1] = (arrays[-1] > 0).astype(np.float32)
     return arrays
 
@@ -91,7 +90,7 @@ def errors(op: str, number: int, content: str, backend: str) -> list[tuple[str, 
     rng = np.random.default_rng([number, len(content)])
     arrays = inputs(op, shapes, content, rng)
     names = ["y", *(f"d{name}" for name in OPS[op].array_names(len(arrays)))]
-    module = import_module(KERNELS[op, backend]) if backend in ("cpu", "cuda") else OPS[op]
+    module = kernel_module(op, backend) if backend in ("cpu", "cuda") else OPS[op]
     place = Device("gpu" if backend == "cuda" else "cpu")
     y, saved = module.forward(*place.put(arrays), **attributes)
     wide = [double(a) for a in arrays]

@@ -6,7 +6,7 @@ the very graph that `epcore.network` executes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from epcore.audit.conventions import CONVENTIONS, Convention
@@ -94,4 +94,4 @@ def _wanted(cost: Cost, op: str, inputs: list[bool], parameters: list[bool]) -> 
         return cost
     macs = cost.backward_macs // 2 * (inputs[0] + parameters[0])
     bias = cost.backward_elementwise if len(parameters) > 1 and parameters[1] else {}
-    return Cost(cost.macs, cost.elementwise, macs, bias)
+    return replace(cost, backward_macs=macs, backward_elementwise=bias)

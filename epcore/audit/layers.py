@@ -14,8 +14,9 @@ from fractions import Fraction
 from math import prod
 
 from epcore.audit.conventions import CONVENTIONS
-from epcore.graph import INPUT, Graph, Node
-from epcore.shapes import Shape, same_padding, transposed_crop
+from epcore.graph import INPUT, Graph
+from epcore.ops import OPS
+from epcore.shapes import Shape, transposed_crop
 
 FLOAT32 = 4
 
@@ -88,20 +89,7 @@ def receptive_fields(graph: Graph, *, input_shape: Shape | None = None) -> dict[
             widest = max(range(stride), key=lambda phase: lasts[phase] - firsts[phase])
             seen[node.name] = (low + firsts[widest] * jump, high + lasts[widest] * jump, jump / stride)
             continue
-        kernel, stride, before = _window(node, graph, shapes[node.inputs[0]][1])
+        window = OPS[node.op].window(*graph.argument_shapes(node, shapes), **node.attributes)
+        kernel, stride, before = (window.kernel[0], window.stride, window.start[0]) if window else (1, 1, 0)
         seen[node.name] = (low - before * jump, high + (kernel - 1 - before) * jump, jump * stride)
     return {name: int(high - low) + 1 for name, (low, high, _) in seen.items()}
-
-
-def _window(node: Node, graph: Graph, size: int) -> tuple[int, int, int]:
-    """(length, stride, padding before) of the window an output row reads."""
-    match node.op:
-        case "conv2d" | "depthwise_conv2d":
-            kernel, stride = graph.parameters[str(node.parameters[0])].shape[0], node.attributes["stride"]
-        case "max_pool":
-            kernel, stride = node.attributes["size"], node.attributes["stride"]
-        case "avg_pool":
-            return node.attributes["size"], node.attributes["size"], 0
-        case _:
-            return 1, 1, 0
-    return kernel, stride, same_padding(size, kernel, stride)[0]

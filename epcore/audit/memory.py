@@ -14,7 +14,7 @@ from math import prod
 from epcore.audit.count import trainable_parameters
 from epcore.graph import INPUT, Graph, Node
 from epcore.ops import OPS
-from epcore.shapes import Shape, window_padding
+from epcore.shapes import Shape, Window
 
 FLOAT32 = 4
 
@@ -155,22 +155,16 @@ def _padded(node: Node, graph: Graph, shapes: dict[str, Shape]) -> Shape:
     if node.op != "conv2d":
         return (0,)
     x, w = shapes[node.inputs[0]], graph.parameters[str(node.parameters[0])].shape
-    padding = window_padding(x[1], x[2], w[:2], node.attributes["stride"])
-    return tuple(n + sum(p) for n, p in zip(x, padding, strict=True)) if any(map(sum, padding)) else (0,)
+    padded = Window(x, w[:2], node.attributes["stride"]).padded
+    return padded if padded != x else (0,)
 
 
 def _saved(graph: Graph, node: Node, shapes: dict[str, Shape], frozen: tuple[str, ...]) -> list[tuple[Shape, int]]:
     """(shape, bytes an element) of what forward saves beyond its arguments and its output."""
-    x = shapes[node.inputs[0]]
-    match node.op:
-        case "max_pool":
-            return [(shapes[node.name], 1)]
-        case "batch_norm" if not node.name.startswith(frozen):
-            return [((2, x[3]), FLOAT32)]
-        case "squeeze_excite":
-            reduced = graph.parameters[str(node.parameters[0])].shape[3]
-            return [((x[0], 2 * x[3] + reduced), FLOAT32)]
-    return []
+    op, attributes = OPS[node.op], dict(node.attributes)
+    if op.batch_statistics:
+        attributes["training"] = not node.name.startswith(frozen)
+    return [(kept.shape, kept.itemsize or FLOAT32) for kept in op.keeps(*graph.argument_shapes(node, shapes), **attributes)]
 
 
 def _last_readers(graph: Graph) -> dict[str, str]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from epcore.backend import KERNELS, use_backend
+from epcore.backend import kernel_module, use_backend
 from epcore.doctor.bounds import EPS, allowed
 from epcore.doctor.examples import Arrays, examples, normal
 from epcore.doctor.figure import HEAD_BOX, KEYPOINTS, PICTURE
@@ -31,7 +30,6 @@ BRIGHT = 100
 # Where exponentials overflow, saturate and round to nothing, and what is no number.
 EDGES = (0.0, -0.0, 1e-45, 1e-38, 1.0, -1.0, 20.0, -20.0, 86.9, -86.9, 87.5, -87.5, 88.5, -88.5, 88.8, -88.8, 104.0, -104.0,
          1e3, -1e3, 1e30, -1e30, 2.5e38, -2.5e38, np.inf, -np.inf, np.nan)  # fmt: skip
-WITH_EDGES = ("sigmoid", "swish", "eswish")
 
 
 class WrongError(Exception):
@@ -55,7 +53,7 @@ def check_operator(op: str, backend: str) -> str:
         for name, got, right, bound in _results(op, backend, arrays, attributes):
             worst = max(worst, _judge(f"{name} of {label}", got, right, bound))
             count += 1
-    if op in WITH_EDGES:
+    if OPS[op].exponential:
         count += _check_edges(op, backend)
     return f"{count} results, the worst at {worst:.0%} of its bound"
 
@@ -69,7 +67,7 @@ def _results(
     dy = np.asarray(normal(7, *np.shape(y)), np.float32)
     right = [np.asarray(y), *OPS[op].backward(dy.astype(np.float64), saved, **attributes)]
     put = _put(backend)
-    kernel = import_module(KERNELS[op, backend])
+    kernel = kernel_module(op, backend)
     y, saved = kernel.forward(*map(put, arrays), **attributes)
     got = [y, *kernel.backward(put(dy), saved, **attributes)]
     names = OPS[op].array_names(len(arrays))
@@ -98,7 +96,7 @@ def _judge(what: str, got: np.ndarray, right: np.ndarray, bound: float) -> float
 def _check_edges(op: str, backend: str) -> int:
     """Values where the exponential has no room left; NaN has to stay NaN. How many were looked at."""
     x = np.resize(np.array(EDGES, np.float32), 67)  # every value in a full vector and in a tail, whatever the width
-    put, kernel = _put(backend), import_module(KERNELS[op, backend])
+    put, kernel = _put(backend), kernel_module(op, backend)
     y, saved = kernel.forward(put(x.reshape(1, 1, 1, -1)))
     dx = kernel.backward(put(np.ones((1, 1, 1, x.size), np.float32)), saved)[0]
     double = x.astype(np.float64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from epcore.gradcheck.cases import SMOOTH_ELEMENTWISE, Case, cases
+from epcore.gradcheck.cases import Case, cases
 from epcore.gradcheck.networks import NetworkCheck, networks
 from epcore.gradcheck.numeric import directional_error, jacobian_error
 from epcore.op import Op
@@ -36,7 +36,7 @@ class Result:
 
 
 def bound(op: str) -> float:
-    return SMOOTH_BOUND if op in SMOOTH_ELEMENTWISE else OPERATOR_BOUND
+    return SMOOTH_BOUND if OPS[op].exponential else OPERATOR_BOUND
 
 
 def check_case(case: Case, op: Op | None = None, seed: int = 1) -> Iterator[Result]:

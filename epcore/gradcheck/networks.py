@@ -14,13 +14,13 @@ import numpy as np
 from epcore.backend import use_backend
 from epcore.gradcheck.numeric import relative_error, slope
 from epcore.network import Network
+from epcore.ops import OPS
 from epcore.tape import Tape, Tensor
 
 # Length of the step through parameter space. Four evaluations cancel the error of third order where the network is smooth;
 # where it has kinks (PReLU, max pooling), the shorter the step, the fewer activations cross one, until all is rounding.
 SMOOTH_LENGTH = 3e-3
 KINKED_LENGTH = 1e-5
-KINKED = ("prelu", "relu", "max_pool")
 
 
 class NetworkCheck:
@@ -32,7 +32,7 @@ class NetworkCheck:
         self.x = self.rng.normal(size=(batch, resolution, resolution, model.graph.input_shape[2]))
         shapes = model.graph.shapes(batch, self.x.shape[1:])
         self.targets = {label: self.rng.normal(size=shapes[name]) for label, name in model.graph.outputs.items()}
-        self.kinked = any(node.op in KINKED for node in model.graph.nodes.values())
+        self.kinked = any(OPS[node.op].kinked for node in model.graph.nodes.values())
         self.gradients = self._gradients()
 
     def _loss(self, outputs: dict[str, Tensor], tape: Tape) -> Tensor:

@@ -1,18 +1,52 @@
-"""Batch normalisation over the last axis (Ioffe and Szegedy 2015), with Keras' running statistics.
+"""Batch normalisation over the last axis, with Keras' running statistics.
 
-    training:   mean[c], variance[c] over N,H,W of the batch (variance biased: divided by M = N*H*W)
-    inference:  mean, variance are the running statistics
-    y = gamma * z + beta,      z = (x - mean) / sqrt(variance + epsilon)
+Equation:
+    z = (x - mean) * r,   r = 1 / sqrt(variance + epsilon)
+    y = gamma * z + beta
+    training:   mean = 1/M * sum x,  variance = 1/M * sum (x - mean)^2  of the batch
+    inference:  mean = running_mean,  variance = running_variance
 
-Derivative: dbeta = sum dy, dgamma = sum dy * z. At inference dx = dy * gamma / sqrt(variance + epsilon). In training x
-also moves the mean and the variance; with r = 1/sqrt(variance + epsilon), d mean/dx = 1/M and d variance/dx =
-2 (x - mean) / M, the chain rule through both collects into
+Symbols:
+    x, z, y (N,H,W,C), the others (C,), everything for one channel at a time. sum: over the channel's M = N*H*W values. The
+    variance is biased (divided by M, not M - 1).
 
+Derivation:
+    gamma and beta stand in every y of their channel, times z and times 1:
+        dbeta = sum dy,     dgamma = sum dy * z
+    and z gets dz = gamma * dy.
+
+    Inference: mean and r are constants, x reaches the loss through its own z only:
+        dx = dz * r = gamma * r * dy
+    Training: x reaches the loss by three paths, as itself, through the variance and through the mean.
+        variance:  z = (x - mean) * r and dr/dvariance = -r^3 / 2, hence
+                   dvariance = sum dz * (x - mean) * (-r^3 / 2)
+                   and one x moves it by 2 * (x - mean) / M
+        mean:      every z falls by r as the mean rises, hence
+                   dmean = -r * sum dz
+                   and one x moves it by 1 / M. The mean stands in the variance too, but there the path vanishes: d variance /
+                   d mean = -2/M * sum (x - mean) = 0, for deviations from their own mean sum to 0.
+        all three: dx = dz * r + dvariance * 2 * (x - mean) / M + dmean / M
+    Now put in x - mean = z / r, dz = gamma * dy, and the sums that are there already, sum dz = gamma * dbeta and
+    sum dz * z = gamma * dgamma:
+        dvariance * 2 * (x - mean) / M = (gamma * dgamma / r) * (-r^3 / 2) * 2 * (z / r) / M = -gamma * r * z * dgamma / M
+        dmean / M                      = -gamma * r * dbeta / M
+        # (C,) * (N,H,W,C)
     dx = gamma * r * (dy - dbeta / M - z * dgamma / M)
+    that is: dy without its components along 1 and along z, because y does not change when all x are shifted or scaled.
 
-that is: dy with its components along 1 and along z removed, because y does not change when x shifts or scales.
+    The running statistics are state, not variables: they have no gradient.
 
-Saved: x, gamma and the C-sized statistics. z is recomputed: one multiply-add an element is cheaper than M*C stored floats.
+Saved:
+    x, gamma, mean, variance
+    x and gamma are held by others anyway; the two statistics are 2 C values. z is recomputed: one multiply-add an element is
+    cheaper than M*C stored floats.
+
+Cost:
+    Every element once forward, once backward (a convention prices the element); what a batch's statistics cost on top is the
+    convention's too, since it depends on training.
+
+Source:
+    Ioffe and Szegedy 2015, Algorithm 1 and the chain rule after it. Running statistics and epsilon: Keras.
 """
 
 from __future__ import annotations
@@ -20,7 +54,7 @@ from __future__ import annotations
 from math import prod
 
 from epcore.backend import Array, array_module
-from epcore.op import Cost, Op
+from epcore.op import Cost, Kept, Op
 from epcore.shapes import Shape
 
 EPSILON = 1e-3
@@ -45,6 +79,7 @@ def forward(
         variance = xp.square(x - mean).mean(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
     else:
         mean, variance = running_mean, running_variance
+    # (N,H,W,C) * (C,)
     y = (x - mean) * (gamma / xp.sqrt(variance + x.dtype.type(epsilon))) + beta
     return y, (x, gamma, mean, variance)
 
@@ -57,9 +92,11 @@ def backward(
     xp = array_module(dy, x, gamma)
     M = prod(x.shape[:3])
     r = 1 / xp.sqrt(variance + x.dtype.type(epsilon))
-    z = (x - mean) * r
+    z = (x - mean) * r  # (N,H,W,C) * (C,)
     dbeta = dy.sum(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
+    # (N,H,W,C) * (N,H,W,C), summed to (C,)
     dgamma = (dy * z).sum(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
+    # (C,) * (N,H,W,C)
     dx = gamma * r * (dy - dbeta / M - z * (dgamma / M)) if training else gamma * r * dy
     return dx, dgamma, dbeta, None, None
 
@@ -81,7 +118,20 @@ def output_shape(x: Shape, *parameters: Shape, **attributes: object) -> Shape:
 
 
 def cost(x: Shape, *parameters: Shape, **attributes: object) -> Cost:
-    return Cost(0, {"batch_norm": prod(x)}, 0, {"batch_norm": prod(x)})
+    return Cost(elementwise={"batch_norm": prod(x)}, backward_elementwise={"batch_norm": prod(x)})
 
 
-OP = Op("batch_norm", forward, backward, output_shape, cost)
+def keeps(x: Shape, *parameters: Shape, training: bool = False, **attributes: object) -> tuple[Kept, ...]:
+    return (Kept((x[-1],)), Kept((x[-1],))) if training else ()
+
+
+OP = Op(
+    "batch_norm",
+    forward,
+    backward,
+    output_shape,
+    cost,
+    data=("running_mean", "running_variance"),
+    batch_statistics=True,
+    keeps=keeps,
+)

@@ -1,9 +1,25 @@
-"""Drop-connect, also called stochastic depth (Huang et al. 2016): in training a whole residual branch is dropped per sample.
+"""Drop-connect, also called stochastic depth: in training a whole residual branch is dropped per sample.
 
-    y[n] = x[n] * mask[n] / (1 - rate)          dx[n] = dy[n] * mask[n] / (1 - rate)
+Equation:
+    y[n] = x[n] * mask[n] / (1 - rate)
 
-The mask is drawn outside, so the operator is a plain function; dividing by the survival probability keeps the expectation,
-and inference leaves the operator out. Saved: the mask.
+Symbols:
+    x, y (N,H,W,C), mask (N,1,1,1) of zeros and ones, drawn outside, so that the operator is a plain function: a one with
+    probability 1 - rate. Dividing by that keeps the expectation of y at x, so inference leaves the operator out.
+
+Derivation:
+    y is x times a constant of the sample; the mask is data and has no gradient:
+        dx[n] = dy[n] * mask[n] / (1 - rate)
+
+Saved:
+    mask
+    N values.
+
+Cost:
+    Every element once forward, once backward.
+
+Source:
+    Huang et al. 2016 (stochastic depth), Equation 2, with the division moved from testing to training as in EfficientNet.
 """
 
 from __future__ import annotations
@@ -19,11 +35,13 @@ def forward(x: Array, mask: Array, *, rate: float) -> tuple[Array, tuple[Array]]
     """x (N,H,W,C), mask (N,1,1,1) of zeros and ones -> y as x. Raises ValueError for a rate outside [0, 1)."""
     array_module(x, mask)
     output_shape(x.shape, mask.shape, rate=rate)
+    # (N,H,W,C) * (N,1,1,1)
     return x * (mask / x.dtype.type(1 - rate)), (mask,)
 
 
 def backward(dy: Array, saved: tuple[Array], *, rate: float) -> tuple[Array, None]:
     (mask,) = saved
+    # (N,H,W,C) * (N,1,1,1)
     return dy * (mask / dy.dtype.type(1 - rate)), None
 
 
@@ -36,7 +54,7 @@ def output_shape(x: Shape, mask: Shape, *, rate: float) -> Shape:
 
 
 def cost(x: Shape, mask: Shape, *, rate: float) -> Cost:
-    return Cost(0, {"drop_connect": prod(x)}, 0, {"drop_connect": prod(x)})
+    return Cost(elementwise={"drop_connect": prod(x)}, backward_elementwise={"drop_connect": prod(x)})
 
 
-OP = Op("drop_connect", forward, backward, output_shape, cost)
+OP = Op("drop_connect", forward, backward, output_shape, cost, data=("mask",), identity_at_inference=True)

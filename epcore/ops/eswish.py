@@ -1,8 +1,24 @@
-"""E-swish, the activation of the detection blocks (Alcaide 2018; the paper uses beta = 1.25).
+"""E-swish, the activation of the detection blocks: swish times a constant.
 
-    y = beta * x * s(x),  s the sigmoid         dy/dx = beta * s * (1 + x * (1 - s))
+Equation:
+    y = beta * x * s,  s = sigmoid(x) = 1 / (1 + exp(-x))
 
-Saved: x (held by the layer before it anyway); s is recomputed.
+Symbols:
+    x, y of any shape, element by element; beta a constant, 1.25 in the paper. s is no stride here.
+
+Derivation:
+    beta is a factor; the rest is `swish`, by the product rule with ds/dx = s * (1 - s):
+        dx = beta * dy * s * (1 + x * (1 - s))
+
+Saved:
+    x
+    Held by the layer before it anyway; s is recomputed.
+
+Cost:
+    Every element once forward, once backward.
+
+Source:
+    Alcaide 2018. In EfficientPose: the Mobile DenseNets (Figure 3).
 """
 
 from __future__ import annotations
@@ -33,7 +49,7 @@ def output_shape(x: Shape, *, beta: float = BETA) -> Shape:
 
 
 def cost(x: Shape, *, beta: float = BETA) -> Cost:
-    return Cost(0, {"eswish": prod(x)}, 0, {"eswish": prod(x)})
+    return Cost(elementwise={"eswish": prod(x)}, backward_elementwise={"eswish": prod(x)})
 
 
-OP = Op("eswish", forward, backward, output_shape, cost)
+OP = Op("eswish", forward, backward, output_shape, cost, exponential=True)

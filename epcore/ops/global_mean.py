@@ -1,8 +1,24 @@
 """Mean over all pixels, one value a channel.
 
-    y[n,0,0,c] = 1/(H*W) * sum_{i,j} x[n,i,j,c]             dx[n,i,j,c] = dy[n,0,0,c] / (H*W)
+Equation:
+    y[n,0,0,c] = 1/(H*W) * sum_{h,k} x[n,h,k,c]
 
-Saved: x's shape.
+Symbols:
+    x (N,H,W,C), y (N,1,1,C).
+
+Derivation:
+    Each pixel is part of one y, times 1/(H*W):
+        dx[n,h,k,c] = dy[n,0,0,c] / (H*W)
+
+Saved:
+    the shape of x
+    A handful of integers.
+
+Cost:
+    Every element once forward, once backward.
+
+Source:
+    Lin et al. 2014 (Network in Network), Section 3.2; the squeeze of Hu et al. 2018, Equation 2.
 """
 
 from __future__ import annotations
@@ -31,7 +47,7 @@ def output_shape(x: Shape) -> Shape:
 
 
 def cost(x: Shape) -> Cost:
-    return Cost(0, {"mean": prod(x)}, 0, {"mean": prod(x)})
+    return Cost(elementwise={"mean": prod(x)}, backward_elementwise={"mean": prod(x)})
 
 
 OP = Op("global_mean", forward, backward, output_shape, cost)

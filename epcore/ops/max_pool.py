@@ -1,10 +1,29 @@
 """Max pooling with Keras SAME padding (VGG-19 in OpenPose); padding never wins.
 
-    y[n,i,j,c] = max over the window of x
+Equation:
+    y[n,i,j,c] = max_{u,v} x[n, i*s+u-p, j*s+v-q, c]            over the taps that lie within x
 
-Derivative: the whole of dy goes to the element that won; of equal ones the first in row-major order wins.
+Symbols:
+    x (N,H,W,C), y (N,OH,OW,C) with OH = ceil(H/s), OW = ceil(W/s); u, v < size. Indices: the legend in
+    `epcore/ops/__init__.py`. p, q: padding as of a convolution, with -infinity. argmax[n,i,j,c] = u*size + v of the first tap,
+    in row-major order, that has the maximum.
 
-Saved: the winner's position in its window (one byte an output) and x's shape.
+Derivation:
+    Where a window has one largest element, y follows it one to one and does not feel the others; of equal ones the first wins
+    (there is no derivative, any share of dy would do). With [A] = 1 where A holds, else 0, and as in `conv2d` one term for each
+    (i,j,u,v), scattered to where the tap lies:
+        dx[n, i*s+u-p, j*s+v-q, c] += dy[n,i,j,c] * [argmax[n,i,j,c] = u*size + v]
+    Padding never wins, so nothing lands outside x.
+
+Saved:
+    argmax, the shape of x
+    One byte an output.
+
+Cost:
+    Every tap of every output once forward; every output once backward.
+
+Source:
+    Simonyan and Zisserman 2015 (VGG-19), as OpenPose uses it: Cao et al. 2019.
 """
 
 from __future__ import annotations
@@ -12,41 +31,35 @@ from __future__ import annotations
 from math import prod
 
 from epcore.backend import Array, array_module
-from epcore.op import Cost, Op
-from epcore.shapes import Shape, output_size, window_padding
+from epcore.op import Cost, Kept, Op
+from epcore.shapes import Shape, Window, output_size
 
 
 def forward(x: Array, *, size: int = 2, stride: int = 2) -> tuple[Array, tuple[Array, Shape]]:
     """x (N,H,W,C) -> y (N, ceil(H/s), ceil(W/s), C)."""
     xp = array_module(x)
     shape = output_shape(x.shape, size=size, stride=stride)
-    padding = window_padding(x.shape[1], x.shape[2], (size, size), stride)
-    padded = xp.pad(x, padding, constant_values=-xp.inf)
+    windows = window(x.shape, size=size, stride=stride)
+    padded = windows.pad(x, -xp.inf)
     y = xp.full(shape, -xp.inf, x.dtype)
     argmax = xp.zeros(shape, xp.uint8)
-    for u in range(size):
-        for v in range(size):
-            tap = padded[(slice(None), *_tap(u, v, shape, stride))]
-            better = tap > y
-            argmax = xp.where(better, xp.uint8(u * size + v), argmax)
-            y = xp.where(better | xp.isnan(tap), tap, y)
+    for u, v in windows.taps():
+        tap = padded[windows.tap(u, v)]
+        better = tap > y
+        argmax = xp.where(better, xp.uint8(u * size + v), argmax)
+        y = xp.where(better | xp.isnan(tap), tap, y)
     return y, (argmax, x.shape)
 
 
 def backward(dy: Array, saved: tuple[Array, Shape], *, size: int = 2, stride: int = 2) -> tuple[Array]:
     argmax, shape = saved
     xp = array_module(dy, argmax)
-    padding = window_padding(shape[1], shape[2], (size, size), stride)
-    dpadded = xp.zeros([n + sum(p) for n, p in zip(shape, padding, strict=True)], dy.dtype)
-    for u in range(size):
-        for v in range(size):
-            dpadded[(slice(None), *_tap(u, v, dy.shape, stride))] += dy * (argmax == u * size + v)
-    (top, _), (left, _) = padding[1:3]
-    return (dpadded[:, top : top + shape[1], left : left + shape[2]],)
-
-
-def _tap(u: int, v: int, y: Shape, stride: int) -> tuple[slice, slice]:
-    return slice(u, u + (y[1] - 1) * stride + 1, stride), slice(v, v + (y[2] - 1) * stride + 1, stride)
+    windows = window(shape, size=size, stride=stride)
+    dpadded = xp.zeros(windows.padded, dy.dtype)
+    for u, v in windows.taps():
+        # (N,OH,OW,C) * (N,OH,OW,C)
+        dpadded[windows.tap(u, v)] += dy * (argmax == u * size + v)
+    return (windows.crop(dpadded),)
 
 
 def output_shape(x: Shape, *, size: int = 2, stride: int = 2) -> Shape:
@@ -57,7 +70,15 @@ def output_shape(x: Shape, *, size: int = 2, stride: int = 2) -> Shape:
 
 def cost(x: Shape, *, size: int = 2, stride: int = 2) -> Cost:
     outputs = prod(output_shape(x, size=size, stride=stride))
-    return Cost(0, {"max_pool": outputs * size * size}, 0, {"max_pool": outputs})
+    return Cost(elementwise={"max_pool": outputs * size * size}, backward_elementwise={"max_pool": outputs})
 
 
-OP = Op("max_pool", forward, backward, output_shape, cost)
+def keeps(x: Shape, *, size: int = 2, stride: int = 2) -> tuple[Kept, ...]:
+    return (Kept(output_shape(x, size=size, stride=stride), itemsize=1),)
+
+
+def window(x: Shape, *, size: int = 2, stride: int = 2) -> Window:
+    return Window(x, (size, size), stride)
+
+
+OP = Op("max_pool", forward, backward, output_shape, cost, kinked=True, keeps=keeps, window=window)

@@ -1,10 +1,27 @@
-"""Squared error between predicted and target maps, the paper's training loss (Section 4.1).
+"""Squared error between predicted and target maps, the paper's training loss.
 
-    sum:   y = sum mask * (prediction - target)^2               dprediction = 2 * mask * (prediction - target) * dy
-    mean:  the same divided by the number of elements of `prediction`, masked ones included, so that the loss of one
-           keypoint does not depend on how many others are annotated
+Equation:
+    sum:   y = sum mask * (prediction - target)^2
+    mean:  the same divided by the number of elements of prediction
 
-Target and mask are data: they have no gradient. Saved: prediction, target, mask, held by others anyway.
+Symbols:
+    prediction, target of any one shape; mask of zeros and ones that broadcasts to it, None for all ones; y a single number.
+    The mean counts masked elements too, so that the loss of one keypoint does not depend on how many others are annotated.
+
+Derivation:
+    Each element stands in one term, d(prediction - target)^2 / dprediction = 2 * (prediction - target):
+        dprediction = 2 * mask * (prediction - target) * dy,        for mean divided by the same number
+    Target and mask are data: they have no gradient.
+
+Saved:
+    prediction, target, mask
+    All are held by others anyway.
+
+Cost:
+    Every element once forward, once backward.
+
+Source:
+    EfficientPose (Groos et al. 2020), Section 4.1.
 """
 
 from __future__ import annotations
@@ -29,6 +46,7 @@ def forward(
     xp = array_module(prediction, target, mask)
     output_shape(prediction.shape, target.shape, None if mask is None else mask.shape, reduction=reduction)
     difference = prediction - target
+    # (shape of prediction) * (shape of prediction), summed to one number
     total = dot_in_double(difference if mask is None else difference * mask, difference)
     loss = total / prediction.size if reduction == "mean" else total
     return xp.asarray(loss, prediction.dtype), (prediction, target, mask)
@@ -54,7 +72,7 @@ def output_shape(prediction: Shape, target: Shape, mask: Shape | None = None, *,
 
 
 def cost(prediction: Shape, target: Shape, mask: Shape | None = None, *, reduction: str = "mean") -> Cost:
-    return Cost(0, {"mse": prod(prediction)}, 0, {"mse": prod(prediction)})
+    return Cost(elementwise={"mse": prod(prediction)}, backward_elementwise={"mse": prod(prediction)})
 
 
-OP = Op("mse", forward, backward, output_shape, cost)
+OP = Op("mse", forward, backward, output_shape, cost, data=("target", "mask"))

@@ -1,10 +1,25 @@
-"""Parametric rectified linear unit with one slope a channel (He et al. 2015; OpenPose's activation).
+"""Parametric rectified linear unit with one slope a channel (OpenPose's activation).
 
+Equation:
     y = x  where x > 0,  alpha[c] * x  elsewhere
 
-Derivative: dx = dy where x > 0, alpha[c] * dy elsewhere; dalpha[c] = sum over x <= 0 of dy * x. At x = 0 the slope is alpha.
+Symbols:
+    x, y (N,H,W,C), alpha (C,). At x = 0 the slope is alpha.
 
-Saved: x and alpha, both held by others anyway.
+Derivation:
+    Where x > 0 alpha plays no part; elsewhere y is a product of the two:
+        dx = dy where x > 0, alpha[c] * dy elsewhere
+        dalpha[c] = sum over n,h,k with x <= 0 of dy * x
+
+Saved:
+    x, alpha
+    Both are held by others anyway.
+
+Cost:
+    Every element once forward, once backward.
+
+Source:
+    He et al. 2015, Equations 1 and 3.
 """
 
 from __future__ import annotations
@@ -21,13 +36,16 @@ def forward(x: Array, alpha: Array) -> tuple[Array, tuple[Array, Array]]:
     """x (N,H,W,C), alpha (C,) -> y as x. Raises ValueError where the shapes do not fit."""
     xp = array_module(x, alpha)
     output_shape(x.shape, alpha.shape)
+    # (C,) * (N,H,W,C)
     return xp.where(x > 0, x, alpha * x), (x, alpha)
 
 
 def backward(dy: Array, saved: tuple[Array, Array]) -> tuple[Array, Array]:
     x, alpha = saved
     xp = array_module(dy, x, alpha)
+    # (C,) * (N,H,W,C)
     dx = xp.where(x > 0, dy, alpha * dy)
+    # (N,H,W,C) * (N,H,W,C), summed to (C,)
     dalpha = dot_in_double(dy, xp.minimum(x, 0), (0, 1, 2)).astype(x.dtype)
     return dx, dalpha
 
@@ -39,7 +57,7 @@ def output_shape(x: Shape, alpha: Shape) -> Shape:
 
 
 def cost(x: Shape, alpha: Shape) -> Cost:
-    return Cost(0, {"prelu": prod(x)}, 0, {"prelu": prod(x)})
+    return Cost(elementwise={"prelu": prod(x)}, backward_elementwise={"prelu": prod(x)})
 
 
-OP = Op("prelu", forward, backward, output_shape, cost)
+OP = Op("prelu", forward, backward, output_shape, cost, kinked=True)

@@ -1,8 +1,24 @@
 """Rectified linear unit, optionally capped (ReLU6 of the Lite variants has maximum = 6).
 
-    y = min(max(x, 0), maximum)             dy/dx = 1 where 0 < x < maximum, else 0 (0 at both kinks)
+Equation:
+    y = min(max(x, 0), maximum)
 
-Saved: y; it lies strictly between the limits exactly where x does.
+Symbols:
+    x, y of any shape, element by element; maximum a constant, None for no cap.
+
+Derivation:
+    Between the limits y = x, elsewhere y is constant. At the two kinks there is no derivative, and 0 is taken:
+        dx = dy where 0 < x < maximum, else 0
+
+Saved:
+    y
+    It lies strictly between the limits exactly where x does, and the layer after it holds it anyway.
+
+Cost:
+    Every element once forward, once backward.
+
+Source:
+    Nair and Hinton 2010; the cap: Sandler et al. 2018 (MobileNetV2), in the release's Lite models.
 """
 
 from __future__ import annotations
@@ -25,10 +41,10 @@ def forward(x: Array, *, maximum: float | None = None) -> tuple[Array, tuple[Arr
 
 def backward(dy: Array, saved: tuple[Array], *, maximum: float | None = None) -> tuple[Array]:
     (y,) = saved
-    open_gate = y > 0
+    between = y > 0
     if maximum is not None:
-        open_gate &= y < maximum
-    return (dy * open_gate,)
+        between &= y < maximum
+    return (dy * between,)
 
 
 def output_shape(x: Shape, *, maximum: float | None = None) -> Shape:
@@ -36,7 +52,7 @@ def output_shape(x: Shape, *, maximum: float | None = None) -> Shape:
 
 
 def cost(x: Shape, *, maximum: float | None = None) -> Cost:
-    return Cost(0, {"relu": prod(x)}, 0, {"relu": prod(x)})
+    return Cost(elementwise={"relu": prod(x)}, backward_elementwise={"relu": prod(x)})
 
 
-OP = Op("relu", forward, backward, output_shape, cost)
+OP = Op("relu", forward, backward, output_shape, cost, kinked=True)

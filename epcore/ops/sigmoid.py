@@ -1,8 +1,25 @@
 """Logistic sigmoid.
 
-    y = 1 / (1 + exp(-x))                dy/dx = y * (1 - y)
+Equation:
+    y = 1 / (1 + exp(-x))
 
-Saved: y, from which the derivative follows without another exponential.
+Symbols:
+    x, y of any shape, element by element.
+
+Derivation:
+    With e = exp(-x), de/dx = -e:
+        dy/dx = e / (1 + e)^2 = 1/(1 + e) * e/(1 + e) = y * (1 - y),        since 1 - y = e / (1 + e)
+        dx = dy * y * (1 - y)
+
+Saved:
+    y
+    From y alone the derivative follows without another exponential.
+
+Cost:
+    Every element once forward, once backward.
+
+Source:
+    The gate of squeeze-and-excitation: Hu et al. 2018, Equation 3.
 """
 
 from __future__ import annotations
@@ -37,7 +54,7 @@ def output_shape(x: Shape) -> Shape:
 
 
 def cost(x: Shape) -> Cost:
-    return Cost(0, {"sigmoid": prod(x)}, 0, {"sigmoid": prod(x)})
+    return Cost(elementwise={"sigmoid": prod(x)}, backward_elementwise={"sigmoid": prod(x)})
 
 
-OP = Op("sigmoid", forward, backward, output_shape, cost)
+OP = Op("sigmoid", forward, backward, output_shape, cost, exponential=True)

@@ -1,20 +1,40 @@
-"""Squeeze-and-excitation (Hu et al. 2018): every channel is scaled by a gate computed from the means of all channels.
+"""Squeeze-and-excitation: every channel is scaled by a gate computed from the means of all channels.
 
-    m = mean over H,W of x                           (N,C)  squeeze
-    t = m @ w_reduce + b_reduce,  a = activation(t)  (N,R)  reduce
-    g = sigmoid(a @ w_expand + b_expand)             (N,C)  expand
-    y = x * g                                               scale
+Equation:
+    m = 1/(H*W) * sum_{h,k} x                                     (N,C)       squeeze
+    t = m @ w_reduce + b_reduce,    a = activation(t)             (N,R)       reduce
+    u = a @ w_expand + b_expand,    g = sigmoid(u)                (N,C)       expand
+    y = x * g                                                     (N,H,W,C)   scale
 
-Derivative, last step first (x enters twice: as what is scaled, and through m):
+Symbols:
+    x, y (N,H,W,C), w_reduce (C,R), b_reduce (R,), w_expand (R,C), b_expand (C,); the weights come as 1x1 convolutions, with two
+    axes of length 1 in front. @ is the matrix product, g is the same for all h, k. The activation is swish in the backbone and
+    E-swish in the detection blocks. u is no tap here.
 
-    dg = sum over H,W of dy * x                      du = dg * g * (1 - g)         with u = a @ w_expand + b_expand
-    dw_expand = a^T @ du      db_expand = sum du     da = du @ w_expand^T
-    dt = da * activation'(t)
-    dw_reduce = m^T @ dt      db_reduce = sum dt     dm = dt @ w_reduce^T
-    dx = dy * g + dm / (H*W)
+Derivation:
+    Last step first; each line needs only gradients from the lines above it.
 
-Saved: x and the weights (held by others), and m, t, g: N * (2C + R) values. The activation is swish in the backbone and
-E-swish in the detection blocks; it is recomputed from t.
+    y = x * g             g is used H*W times, so its gradient is a sum over them:
+                          dg = sum_{h,k} dy * x
+    g = sigmoid(u)        du = dg * g * (1 - g)
+    u = a @ w_expand + b_expand       u[n,c] = sum_r a[n,r] * w_expand[r,c] + b_expand[c]: a product's gradients are products
+                          dw_expand = a^T @ du,     db_expand = sum_n du,     da = du @ w_expand^T
+    a = activation(t)     dt = da * activation'(t)
+    t = m @ w_reduce + b_reduce
+                          dw_reduce = m^T @ dt,     db_reduce = sum_n dt,     dm = dt @ w_reduce^T
+    x                     enters twice, as what is scaled and through m, of which each pixel is the H*W-th part:
+                          dx = dy * g + dm / (H*W)
+
+Saved:
+    x, w_reduce, w_expand, m, t, g
+    x and the weights are held by others anyway; m, t and g are N * (2C + R) values. a is recomputed from t.
+
+Cost:
+    2*C*R multiply-accumulates a sample forward and twice that backward (each product has two gradients). The mean and the scale
+    touch every element of x; backward that is dy * x, its sum and dy * g, and dm once. Biases and activations: R + C values.
+
+Source:
+    Hu et al. 2018, Equations 2 (squeeze), 3 (excitation: reduce and expand) and 4 (scale); the swish inside from EfficientNet.
 """
 
 from __future__ import annotations
@@ -23,7 +43,7 @@ from math import prod
 from types import ModuleType
 
 from epcore.backend import Array
-from epcore.op import Cost, Op
+from epcore.op import Cost, Kept, Op
 from epcore.ops import eswish, relu, swish
 from epcore.ops.sigmoid import sigmoid
 from epcore.shapes import Shape
@@ -41,26 +61,37 @@ def forward(
     Raises ValueError where the shapes do not fit or the activation is unknown.
     """
     output_shape(x.shape, w_reduce.shape, b_reduce.shape, w_expand.shape, b_expand.shape, activation=activation)
-    mean = mean_in_double(x, (1, 2)).astype(x.dtype)
-    reduced = (matmul_in_double(mean, w_reduce[0, 0]) + b_reduce).astype(x.dtype)
-    hidden, _ = ACTIVATIONS[activation].forward(reduced)
-    gate = sigmoid((matmul_in_double(hidden, w_expand[0, 0]) + b_expand).astype(x.dtype))
-    return x * gate[:, None, None, :], (x, w_reduce, w_expand, mean, reduced, gate)
+    m = mean_in_double(x, (1, 2)).astype(x.dtype)
+    # (N,C) @ (C,R)
+    t = (matmul_in_double(m, w_reduce[0, 0]) + b_reduce).astype(x.dtype)
+    a, _ = ACTIVATIONS[activation].forward(t)
+    # (N,R) @ (R,C)
+    u = (matmul_in_double(a, w_expand[0, 0]) + b_expand).astype(x.dtype)
+    g = sigmoid(u)
+    # (N,H,W,C) * (N,1,1,C)
+    return x * g[:, None, None, :], (x, w_reduce, w_expand, m, t, g)
 
 
 def backward(dy: Array, saved: Saved, *, activation: str = "swish") -> tuple[Array, Array, Array, Array, Array]:
     """dy as y -> (dx, dw_reduce, db_reduce, dw_expand, db_expand)."""
-    x, w_reduce, w_expand, mean, reduced, gate = saved
-    hidden, hidden_saved = ACTIVATIONS[activation].forward(reduced)
-    dgate = dot_in_double(dy, x, (1, 2)).astype(x.dtype)
-    du = dgate * gate * (1 - gate)
-    dw_expand = matmul_in_double(hidden.T, du).astype(x.dtype)[None, None]
-    dhidden = matmul_in_double(du, w_expand[0, 0].T).astype(x.dtype)
-    (dreduced,) = ACTIVATIONS[activation].backward(dhidden, hidden_saved)
-    dw_reduce = matmul_in_double(mean.T, dreduced).astype(x.dtype)[None, None]
-    dmean = matmul_in_double(dreduced, w_reduce[0, 0].T).astype(x.dtype)
-    dx = dy * gate[:, None, None, :] + (dmean / (x.shape[1] * x.shape[2]))[:, None, None, :]
-    db_reduce, db_expand = (sum_in_double(each, 0).astype(x.dtype) for each in (dreduced, du))
+    x, w_reduce, w_expand, m, t, g = saved
+    a, saved_of_a = ACTIVATIONS[activation].forward(t)
+    # (N,H,W,C) * (N,H,W,C), summed to (N,C)
+    dg = dot_in_double(dy, x, (1, 2)).astype(x.dtype)
+    du = dg * g * (1 - g)
+    # (R,N) @ (N,C)
+    dw_expand = matmul_in_double(a.T, du).astype(x.dtype)[None, None]
+    db_expand = sum_in_double(du, 0).astype(x.dtype)
+    # (N,C) @ (C,R)
+    da = matmul_in_double(du, w_expand[0, 0].T).astype(x.dtype)
+    (dt,) = ACTIVATIONS[activation].backward(da, saved_of_a)
+    # (C,N) @ (N,R)
+    dw_reduce = matmul_in_double(m.T, dt).astype(x.dtype)[None, None]
+    db_reduce = sum_in_double(dt, 0).astype(x.dtype)
+    # (N,R) @ (R,C)
+    dm = matmul_in_double(dt, w_reduce[0, 0].T).astype(x.dtype)
+    # (N,H,W,C) * (N,1,1,C)
+    dx = dy * g[:, None, None, :] + (dm / (x.shape[1] * x.shape[2]))[:, None, None, :]
     return dx, dw_reduce, db_reduce, dw_expand, db_expand
 
 
@@ -82,11 +113,16 @@ def cost(x: Shape, w_reduce: Shape, b_reduce: Shape, w_expand: Shape, b_expand: 
     macs = 2 * N * C * R
     small = {"bias": N * (R + C), activation: N * R, "sigmoid": N * C}
     return Cost(
-        macs,
-        {"mean": prod(x), **small, "se_scale": prod(x)},
-        2 * macs,
-        {"se_scale": 3 * prod(x), "mean": prod(x), **small},
+        macs=macs,
+        elementwise={"mean": prod(x), **small, "se_scale": prod(x)},
+        backward_macs=2 * macs,
+        backward_elementwise={"se_scale": 3 * prod(x), "mean": prod(x), **small},
     )
 
 
-OP = Op("squeeze_excite", forward, backward, output_shape, cost)
+def keeps(x: Shape, w_reduce: Shape, *parameters: Shape, **attributes: object) -> tuple[Kept, ...]:
+    N, C, R = x[0], x[3], w_reduce[3]
+    return Kept((N, C)), Kept((N, R)), Kept((N, C))
+
+
+OP = Op("squeeze_excite", forward, backward, output_shape, cost, keeps=keeps)

@@ -1,8 +1,25 @@
-"""Swish, the backbone's activation (Ramachandran et al. 2017).
+"""Swish, the backbone's activation.
 
-    y = x * s(x),  s the sigmoid            dy/dx = s + x * s * (1 - s) = s * (1 + x * (1 - s))
+Equation:
+    y = x * s,  s = sigmoid(x) = 1 / (1 + exp(-x))
 
-Saved: x (held by the layer before it anyway); s is recomputed.
+Symbols:
+    x, y of any shape, element by element. s is no stride here.
+
+Derivation:
+    Product rule, with ds/dx = s * (1 - s) (see `sigmoid`):
+        dy/dx = s + x * s * (1 - s) = s * (1 + x * (1 - s))
+        dx = dy * s * (1 + x * (1 - s))
+
+Saved:
+    x
+    Held by the layer before it anyway; s is recomputed.
+
+Cost:
+    Every element once forward, once backward.
+
+Source:
+    Ramachandran et al. 2017, with beta = 1; activation of EfficientNet (Tan and Le 2019).
 """
 
 from __future__ import annotations
@@ -31,7 +48,7 @@ def output_shape(x: Shape) -> Shape:
 
 
 def cost(x: Shape) -> Cost:
-    return Cost(0, {"swish": prod(x)}, 0, {"swish": prod(x)})
+    return Cost(elementwise={"swish": prod(x)}, backward_elementwise={"swish": prod(x)})
 
 
-OP = Op("swish", forward, backward, output_shape, cost)
+OP = Op("swish", forward, backward, output_shape, cost, exponential=True)

@@ -81,5 +81,5 @@ class Setting:
         return [None if name is None else self.parameters[name] for name in node.parameters]
 
     def attributes_of(self, node: Node) -> dict[str, Any]:
-        mode = {"training": self.training} if node.op == "batch_norm" else {}
+        mode = {"training": self.training} if OPS[node.op].batch_statistics else {}
         return {**node.attributes, **mode}

@@ -15,6 +15,7 @@ from epcore.backend import Array, array_module, use_backend
 from epcore.data.targets import Targets
 from epcore.network import Network
 from epcore.not_numbers import DOCTOR, backend_of, damaged_weights, host, kernel_fault
+from epcore.ops import OPS
 from epcore.tape import Tape
 from epcore.train.loss import pose_loss
 
@@ -36,12 +37,12 @@ def explain_loss(
         training = network.training and not network.is_frozen(name)
         if damage := damaged_weights([node], network.parameters, running=not training):
             return f"{found}: {damage}", False
-        if node.op == "drop_connect":
+        if OPS[node.op].identity_at_inference:
             return found, False
         arguments: list[Any] = [host(outputs[each]) for each in node.inputs]
         arguments += [None if each is None else host(network.parameters[each]) for each in node.parameters]
         attributes = dict(node.attributes)
-        if node.op == "batch_norm":
+        if OPS[node.op].batch_statistics:
             attributes["training"] = training
         backend = backend_of(network)
         if backend != "reference" and kernel_fault(node, arguments, backend, attributes):

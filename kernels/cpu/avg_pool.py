@@ -17,14 +17,14 @@ def _pool(x: np.ndarray, size: int, y: np.ndarray) -> None:
     N, OH, OW, C = y.shape
     share = np.float32(1 / (size * size))
     for line in prange(N * OH):
-        n, oy = line // OH, line % OH
-        for ox in range(OW):
+        n, i = line // OH, line % OH
+        for j in range(OW):
             for c in range(C):
                 total = np.float32(0)
                 for u in range(size):
                     for v in range(size):
-                        total += x[n, oy * size + u, ox * size + v, c]
-                y[n, oy, ox, c] = total * share
+                        total += x[n, i * size + u, j * size + v, c]
+                y[n, i, j, c] = total * share
 
 
 @kernel
@@ -33,11 +33,11 @@ def _spread(dy: np.ndarray, size: int, dx: np.ndarray) -> None:
     _, OH, OW, _ = dy.shape
     share = np.float32(1 / (size * size))
     for line in prange(N * H):
-        n, iy = line // H, line % H
-        for ix in range(W):
+        n, h = line // H, line % H
+        for k in range(W):
             for c in range(C):
-                covered = iy < OH * size and ix < OW * size
-                dx[n, iy, ix, c] = dy[n, iy // size, ix // size, c] * share if covered else np.float32(0)
+                covered = h < OH * size and k < OW * size
+                dx[n, h, k, c] = dy[n, h // size, k // size, c] * share if covered else np.float32(0)
 
 
 def forward(x: np.ndarray, *, size: int = 2) -> tuple[np.ndarray, tuple[Shape]]:

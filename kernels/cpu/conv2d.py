@@ -13,7 +13,7 @@ from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.product import convolve, weight_gradient
 from epcore.kernels.cpu.reduction import column_sums
 from epcore.ops.conv2d import output_shape
-from epcore.shapes import same_padding
+from epcore.shapes import Window
 
 Saved = tuple[np.ndarray, np.ndarray, bool]
 
@@ -54,12 +54,11 @@ def backward(
 
 def _pad(x: np.ndarray, w: np.ndarray, stride: int) -> np.ndarray:
     """x with its SAME padding: x itself where there is none."""
-    (top, bottom), (left, right) = (same_padding(x.shape[i + 1], w.shape[i], stride) for i in (0, 1))
-    if not (top or bottom or left or right):
+    window = Window(x.shape, w.shape[:2], stride)
+    if window.padded == x.shape:
         return x
-    N, H, W, C = x.shape
-    padded = np.zeros((N, top + H + bottom, left + W + right, C), np.float32)
-    padded[:, top : top + H, left : left + W] = x
+    padded = np.zeros(window.padded, np.float32)
+    window.crop(padded)[:] = x
     return padded
 
 
@@ -67,7 +66,7 @@ def _spread(dy: np.ndarray, x: tuple[int, ...], w: tuple[int, ...], stride: int)
     """dy with stride - 1 zeros between its pixels, padded so that every window of the flipped kernel lies inside."""
     if w[0] == w[1] == stride == 1:
         return dy
-    top, left = (same_padding(x[i + 1], w[i], stride)[0] for i in (0, 1))
+    top, left = Window(x, w[:2], stride).start
     padded = np.zeros((x[0], x[1] + w[0] - 1, x[2] + w[1] - 1, dy.shape[3]), np.float32)
     padded[:, w[0] - 1 - top :: stride, w[1] - 1 - left :: stride][:, : dy.shape[1], : dy.shape[2]] = dy
     return padded

@@ -8,56 +8,52 @@ from numba import prange
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
 from epcore.kernels.cpu.jit import kernel
 from epcore.ops.max_pool import output_shape
-from epcore.shapes import same_padding
+from epcore.shapes import Window
 
 Shape = tuple[int, ...]
 
 
 @kernel
-def _pool(x: np.ndarray, size: int, stride: int, top: int, left: int, y: np.ndarray, argmax: np.ndarray) -> None:
+def _pool(x: np.ndarray, size: int, stride: int, p: int, q: int, y: np.ndarray, argmax: np.ndarray) -> None:
     _, H, W, C = x.shape
     N, OH, OW, _ = y.shape
     for line in prange(N * OH):
-        n, oy = line // OH, line % OH
-        y[n, oy] = -np.inf
-        argmax[n, oy] = 0
+        n, i = line // OH, line % OH
+        y[n, i] = -np.inf
+        argmax[n, i] = 0
         for u in range(size):
-            iy = oy * stride + u - top
-            if 0 <= iy < H:
+            h = i * stride + u - p
+            if 0 <= h < H:
                 for v in range(size):
-                    for ox in range(max(0, (left - v + stride - 1) // stride), min(OW, (W - 1 + left - v) // stride + 1)):
-                        ix = ox * stride + v - left
+                    for j in range(max(0, (q - v + stride - 1) // stride), min(OW, (W - 1 + q - v) // stride + 1)):
+                        k = j * stride + v - q
                         for c in range(C):
-                            value = x[n, iy, ix, c]
-                            if value > y[n, oy, ox, c]:
-                                y[n, oy, ox, c] = value
-                                argmax[n, oy, ox, c] = u * size + v
+                            value = x[n, h, k, c]
+                            if value > y[n, i, j, c]:
+                                y[n, i, j, c] = value
+                                argmax[n, i, j, c] = u * size + v
                             elif np.isnan(value):
-                                y[n, oy, ox, c] = value
+                                y[n, i, j, c] = value
 
 
 @kernel
-def _send_back(dy: np.ndarray, argmax: np.ndarray, size: int, stride: int, top: int, left: int, dx: np.ndarray) -> None:
+def _send_back(dy: np.ndarray, argmax: np.ndarray, size: int, stride: int, p: int, q: int, dx: np.ndarray) -> None:
     """Every row of dx gathers from the windows that cover it, in one order."""
     N, H, W, C = dx.shape
     _, OH, OW, _ = dy.shape
     for line in prange(N * H):
-        n, iy = line // H, line % H
-        dx[n, iy] = 0.0
+        n, h = line // H, line % H
+        dx[n, h] = 0.0
         for u in range(size):
-            oy = (iy + top - u) // stride
-            if (iy + top - u) % stride == 0 and 0 <= oy < OH:
+            i = (h + p - u) // stride
+            if (h + p - u) % stride == 0 and 0 <= i < OH:
                 for v in range(size):
                     position = u * size + v
-                    for ox in range(max(0, (left - v + stride - 1) // stride), min(OW, (W - 1 + left - v) // stride + 1)):
-                        ix = ox * stride + v - left
+                    for j in range(max(0, (q - v + stride - 1) // stride), min(OW, (W - 1 + q - v) // stride + 1)):
+                        k = j * stride + v - q
                         for c in range(C):
-                            if argmax[n, oy, ox, c] == position:
-                                dx[n, iy, ix, c] += dy[n, oy, ox, c]
-
-
-def _start(shape: Shape, size: int, stride: int) -> tuple[int, int]:
-    return same_padding(shape[1], size, stride)[0], same_padding(shape[2], size, stride)[0]
+                            if argmax[n, i, j, c] == position:
+                                dx[n, h, k, c] += dy[n, i, j, c]
 
 
 def forward(x: np.ndarray, *, size: int = 2, stride: int = 2) -> tuple[np.ndarray, tuple[np.ndarray, Shape]]:
@@ -65,7 +61,7 @@ def forward(x: np.ndarray, *, size: int = 2, stride: int = 2) -> tuple[np.ndarra
     check("max_pool", x=x)
     shape = output_shape(x.shape, size=size, stride=stride)
     y, argmax = empty(shape), np.empty(shape, np.uint8)
-    _pool(x, size, stride, *_start(x.shape, size, stride), y, argmax)
+    _pool(x, size, stride, *Window(x.shape, (size, size), stride).start, y, argmax)
     return y, (argmax, x.shape)
 
 
@@ -73,5 +69,5 @@ def backward(dy: np.ndarray, saved: tuple[np.ndarray, Shape], *, size: int = 2, 
     argmax, shape = saved
     check_gradient("max_pool", dy, argmax.shape)
     dx = empty(shape)
-    _send_back(dy, argmax, size, stride, *_start(shape, size, stride), dx)
+    _send_back(dy, argmax, size, stride, *Window(shape, (size, size), stride).start, dx)
     return (dx,)

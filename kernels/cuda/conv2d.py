@@ -28,7 +28,7 @@ from epcore.kernels.cuda.launch import (
 from epcore.kernels.cuda.loader import Source
 from epcore.kernels.cuda.pointwise_table import FASTER_WITH_CUBLAS
 from epcore.ops.conv2d import output_shape
-from epcore.shapes import same_padding
+from epcore.shapes import Window
 
 # Tiles of gemm.cuh: pixels and channels a block computes, its threads. Float vectors get all, everything else the small one.
 TILES = {"Large": (64, 64, 128), "Narrow": (128, 16, 128), "Small": (32, 32, 64)}
@@ -185,7 +185,7 @@ def _merge(partial: Array, out: Array) -> None:
 
 
 def _padding(x: Array, w: Array, stride: int) -> tuple[int, int]:
-    return same_padding(x.shape[1], w.shape[0], stride)[0], same_padding(x.shape[2], w.shape[1], stride)[0]
+    return Window(x.shape, w.shape[:2], stride).start
 
 
 def _geometry(x: Array, w: Array, y: Array, stride: int, padding: tuple[int, int]) -> tuple[int, ...]:

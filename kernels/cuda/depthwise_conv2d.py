@@ -21,7 +21,7 @@ from epcore.kernels.cuda.launch import (
 )
 from epcore.kernels.cuda.loader import Source
 from epcore.ops.depthwise_conv2d import output_shape
-from epcore.shapes import same_padding
+from epcore.shapes import Window
 
 # (filter, stride) -> columns a thread computes: as many as registers allow; few where that would leave the GPU half empty
 WIDE = {(3, 1): 4, (5, 1): 8, (3, 2): 2, (5, 2): 2}
@@ -57,7 +57,7 @@ def fused(x: Array, w: Array, bias: Array | None, *, stride: int = 1, activation
     V = width(C, x, w, bias, y)
     TW = _columns(K, stride, y.size, V)
     layout, tiles = _layout(N, OH, OW, C, V, TW)
-    top, left = (same_padding(n, K, stride)[0] for n in (H, W))
+    top, left = Window(x.shape, (K, K), stride).start
     kind, parameter = activation
     launch(
         SOURCE, T, f"depthwise_forward<{T},{V},{K},{stride},{TW}>", layout,
@@ -76,7 +76,7 @@ def backward(
     need_x, need_w = needs or (True, True)
     N, H, W, C = x.shape
     _, OH, OW, _ = dy.shape
-    top, left = (same_padding(n, K, stride)[0] for n in (H, W))
+    top, left = Window(x.shape, (K, K), stride).start
     dx = dw = None
     if need_x:
         dx = empty(x.shape, x)

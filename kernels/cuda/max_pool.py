@@ -8,7 +8,7 @@ from epcore.backend import Array
 from epcore.kernels.cuda.launch import check, check_axes, check_memory, check_shape, empty, flat, launch, width
 from epcore.kernels.cuda.loader import Source
 from epcore.ops.max_pool import output_shape
-from epcore.shapes import Shape, same_padding
+from epcore.shapes import Shape, Window
 
 SOURCE = Source("max_pool", ("max_pool_forward<{T},{V}>", "max_pool_backward<{T},{V}>"))
 
@@ -19,7 +19,7 @@ def forward(x: Array, *, size: int = 2, stride: int = 2) -> tuple[Array, tuple[A
     shape = output_shape(x.shape, size=size, stride=stride)
     y, argmax = empty(shape, x), empty(shape, x, np.uint8)
     V = width(x.shape[3], x, y, argmax)
-    top, left = (same_padding(n, size, stride)[0] for n in x.shape[1:3])
+    top, left = Window(x.shape, (size, size), stride).start
     launch(
         SOURCE, T, f"max_pool_forward<{T},{V}>", flat(y.size, V),
         x, y, argmax, *x.shape, *shape[1:3], size, stride, top, left, x.dtype.type(-np.inf),
@@ -37,7 +37,7 @@ def backward(dy: Array, saved: tuple[Array, Shape], *, size: int = 2, stride: in
     check_shape("max_pool", "dy", dy, argmax.shape)
     dx = empty(shape, dy)
     V = width(shape[3], dy, dx, argmax)
-    top, left = (same_padding(n, size, stride)[0] for n in shape[1:3])
+    top, left = Window(shape, (size, size), stride).start
     launch(
         SOURCE, T, f"max_pool_backward<{T},{V}>", flat(dx.size, V),
         dy, argmax, dx, *shape, *dy.shape[1:3], size, stride, top, left,

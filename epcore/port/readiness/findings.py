@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from epcore.graph import Node
+from epcore.ops import OPS
 from epcore.port.readiness.assess import Readiness
 from epcore.port.readiness.rounding import OVERFLOW, SMALLEST_NORMAL, to_half
 
@@ -55,7 +56,7 @@ def find(report: Readiness) -> list[Finding]:
             if max(total, layer.range.largest) < OVERFLOW:
                 checks.append(("partial sum", layer.sums.bound, OVERFLOW))
             checks.append(("stagnation", layer.sums.chain_error or 0.0, STAGNATION))
-        if layer.op in ("swish", "eswish", "sigmoid"):
+        if layer.name in nodes and OPS[layer.op].exponential:
             checks.append(("exponential", maximum[nodes[layer.name].inputs[0]], EXPONENT))
         findings += [Finding(layer.name, kind, value) for kind, value, limit in checks if value >= limit]
         if layer.op == "batch_norm":
