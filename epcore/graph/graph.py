@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from epcore.graph.schedule import needed
 from epcore.op import Cost
 from epcore.ops import OPS
 from epcore.shapes import Shape
@@ -41,6 +42,11 @@ class Node:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     stage: str = ""
 
+    @property
+    def identity_at_inference(self) -> bool:
+        """Whether the node gives its input as it is, and costs nothing, unless the network is in training."""
+        return self.op == "drop_connect"
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -59,11 +65,11 @@ class Graph:
         return shapes
 
     def costs(self, batch: int = 1, input_shape: Shape | None = None) -> dict[str, Cost]:
-        """Exact work of every node at inference (drop-connect is the identity there and costs nothing)."""
+        """Exact work of every node at inference."""
         shapes = self.shapes(batch, input_shape)
         return {
             node.name: Cost()
-            if node.op == "drop_connect"
+            if node.identity_at_inference
             else OPS[node.op].cost(*self.argument_shapes(node, shapes), **node.attributes)
             for node in self.nodes.values()
         }
@@ -77,15 +83,12 @@ class Graph:
 
     def pruned(self, *labels: str) -> Graph:
         """The part of the graph that the named outputs need, in the same order."""
-        wanted = {self.outputs[label] for label in labels}
-        for node in reversed(list(self.nodes.values())):
-            if node.name in wanted:
-                wanted.update(node.inputs)
-        nodes = {name: node for name, node in self.nodes.items() if name in wanted}
+        outputs = {label: self.outputs[label] for label in labels}
+        nodes = {node.name: node for node in needed(self.nodes.values(), outputs.values())}
         used = {name for node in nodes.values() for name in node.parameters}
         return Graph(
             self.input_shape,
             nodes,
             {name: parameter for name, parameter in self.parameters.items() if name in used},
-            {label: self.outputs[label] for label in labels},
+            outputs,
         )
