@@ -10,6 +10,7 @@ import numpy as np
 
 from epcore.backend import Array, array_module, is_cupy, kernel
 from epcore.graph import INPUT, Graph, Node
+from epcore.graph.schedule import schedule, walk
 from epcore.initializers import initialize
 from epcore.ops.batch_norm import update_running
 from epcore.shapes import Shape
@@ -36,7 +37,7 @@ class Network:
         self._drop_rng = np.random.default_rng(seed)
         self._shard = (0, 1)
         self._checked: set[Shape] = set()
-        self._schedule = _schedule(graph)
+        self._schedule = schedule(graph.nodes.values())
 
     # ---- state -------------------------------------------------------------------------------------------------------
 
@@ -142,12 +143,9 @@ class Network:
         if unknown := kept - self.graph.nodes.keys():
             raise ValueError(f"{self.name} has no layer {sorted(unknown)[0]!r}")
         kept |= set(self.graph.outputs.values())
-        values = {INPUT: x}
-        for node, finished in self._schedule:
-            values[node.name] = self._visit(node, [values[name] for name in node.inputs], call, parameters)
-            for name in finished:
-                if name not in kept:
-                    del values[name]
+        values = walk(
+            self._schedule, {INPUT: x}, lambda node, arguments: self._visit(node, arguments, call, parameters), keep=kept
+        )
         outputs = {label: values[name] for label, name in self.graph.outputs.items()}
         return outputs | {name: values[name] for name in capture}
 
@@ -155,9 +153,9 @@ class Network:
         """One node's output; batch norm and drop-connect behave by mode, as in Keras."""
         training = self.training and not self.is_frozen(node.name)
         attributes = dict(node.attributes)
+        if node.identity_at_inference and not (training and self.drop_connect):
+            return arguments[0]
         if node.op == "drop_connect":
-            if not (training and self.drop_connect):
-                return arguments[0]
             arguments.append(self._drop_mask(arguments[0], node))
         elif node.op == "batch_norm":
             attributes["training"] = training
@@ -207,9 +205,3 @@ class Network:
 
     def __repr__(self) -> str:
         return summarize(self.name, self.graph)
-
-
-def _schedule(graph: Graph) -> list[tuple[Node, list[str]]]:
-    """Every node with the values nobody needs after it."""
-    last = {name: node.name for node in graph.nodes.values() for name in node.inputs}
-    return [(node, [name for name in dict.fromkeys(node.inputs) if last[name] == node.name]) for node in graph.nodes.values()]

@@ -17,6 +17,8 @@ import numpy as np
 
 from epcore.backend import Array, array_module, current_backend, is_cupy, kernel, use_backend
 from epcore.graph import INPUT, Graph, Node
+from epcore.graph.passes import at_inference
+from epcore.graph.schedule import schedule
 from epcore.network import Network
 from epcore.ops import OPS
 
@@ -113,7 +115,7 @@ def _compare(source: Source, x: np.ndarray) -> str:
     for node, arguments, y in _walk(source.graph, parameters, x):
         if not (reached := float(np.abs(y).max())) < NEAR * np.finfo(y.dtype).max:
             return _overflow(node, reached, x, parameters)
-        if not fault and source.backend != "reference" and node.op != "drop_connect":
+        if not fault and source.backend != "reference":
             found = _fault(source.backend, node, arguments, _attributes(node), y)
             fault = f"{node.op} (layer {node.name}), which {found}" if found else ""
     same = "from the same x and weights the reference computes maps that are numbers"
@@ -129,17 +131,15 @@ def _compare(source: Source, x: np.ndarray) -> str:
 
 def _walk(graph: Graph, parameters: Mapping[str, np.ndarray], x: np.ndarray) -> Iterator[tuple[Node, list[Any], np.ndarray]]:
     """Every node with its arguments and the reference's output, at inference; a value is let go after its last use."""
-    last = {name: node.name for node in graph.nodes.values() for name in node.inputs}
     values = {INPUT: x}
-    for node in graph.nodes.values():
+    for node, finished in schedule(at_inference(graph).nodes.values()):
         arguments: list[Any] = [values[name] for name in node.inputs]
         arguments += [None if name is None else parameters[name] for name in node.parameters]
-        y = arguments[0] if node.op == "drop_connect" else _reference(node, arguments, _attributes(node))
+        y = _reference(node, arguments, _attributes(node))
         yield node, arguments, y
         values[node.name] = y
-        for name in set(node.inputs):
-            if last[name] == node.name:
-                del values[name]
+        for name in finished:
+            del values[name]
 
 
 def _attributes(node: Node) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from epcore.commands.output import write_atomically
 from epcore.graph import INPUT, Graph, Node
+from epcore.graph.passes import at_inference
 from epcore.inference.fold import Layer, fold
 from epcore.network import Network
 from epcore.shapes import Shape, same_padding, transposed_crop
@@ -45,7 +46,7 @@ def onnx_model(model: Network, *, fold_batch_norm: bool = True, layout: str = "N
         raise ModuleNotFoundError("onnx is not installed: pip install 'epcore[onnx]'") from None
     if layout not in ("NHWC", "NCHW"):
         raise ValueError(f"layout is {layout!r}, expected NHWC or NCHW")
-    graph = model.graph
+    graph = at_inference(model.graph)
     writer = _Writer(graph.shapes())
     H, W, C = graph.input_shape
     names = {INPUT: "x"}
@@ -217,8 +218,6 @@ def _write_node(writer: _Writer, node: Node, model: Network, names: dict[str, st
             return writer.add("Mul", inputs, name)
         case "concat", _:
             return writer.add("Concat", inputs, name, axis=1)
-        case "drop_connect", _:
-            return inputs[0]
         case "global_mean", _:
             return writer.add("GlobalAveragePool", inputs, name)
         case "avg_pool", _:

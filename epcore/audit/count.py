@@ -11,6 +11,7 @@ from math import prod
 
 from epcore.audit.conventions import CONVENTIONS, Convention
 from epcore.graph import Graph
+from epcore.graph.passes import at_inference
 from epcore.op import Cost
 from epcore.ops import OPS
 from epcore.shapes import Shape
@@ -66,6 +67,7 @@ def count_training(
     statistics.
     """
     rule = find_convention(convention)
+    graph = at_inference(graph, frozen)
     trainable = trainable_parameters(graph, frozen)
     shapes = graph.shapes(batch, input_shape)
     forward = backward = 0
@@ -74,8 +76,6 @@ def count_training(
         inputs = [needs_gradient[name] for name in node.inputs]
         parameters = [name in trainable for name in node.parameters]
         needs_gradient[node.name] = any(inputs) or any(parameters)
-        if node.op == "drop_connect" and node.name.startswith(frozen):
-            continue  # the identity
         cost = OPS[node.op].cost(*graph.argument_shapes(node, shapes), **node.attributes)
         statistics = prod(shapes[node.name]) if node.op == "batch_norm" and not node.name.startswith(frozen) else 0
         forward += rule.count_forward(cost) + rule.statistics_forward * statistics

@@ -13,6 +13,8 @@ from math import prod
 
 from epcore.audit.count import trainable_parameters
 from epcore.graph import INPUT, Graph, Node
+from epcore.graph.passes import at_inference
+from epcore.graph.schedule import schedule, walk
 from epcore.ops import OPS
 from epcore.shapes import Shape, Window
 
@@ -47,15 +49,11 @@ def parameter_bytes(graph: Graph, itemsize: int = FLOAT32) -> int:
 
 def inference_peak(graph: Graph, *, batch: int = 1, input_shape: Shape | None = None) -> int:
     """Most bytes of activations alive at once in `Network.run`, outputs included, without the input x itself."""
+    graph = at_inference(graph)
     shapes, meter = graph.shapes(batch, input_shape), _Meter()
-    last = _last_readers(graph)
-    values: dict[str, _Block] = {INPUT: _Block(meter, (0,))}
-    for node in graph.nodes.values():
-        if node.op == "drop_connect":
-            values[node.name] = values[node.inputs[0]]
-        else:
-            values[node.name] = _call(meter, node, graph, shapes)
-        _let_go(node, values, last, graph)
+    start = {INPUT: _Block(meter, (0,))}
+    steps = schedule(graph.nodes.values())
+    walk(steps, start, lambda node, _: _call(meter, node, graph, shapes), keep=graph.outputs.values())
     return meter.peak
 
 
@@ -81,29 +79,23 @@ def training_peak(
     losses: labels of the outputs that have a squared error, all by default; their targets are the caller's. frozen: prefixes,
     as for `Network.freeze`. The parameters themselves and what the optimiser keeps come on top.
     """
+    graph = at_inference(graph, frozen)
     meter, trainable = _Meter(), trainable_parameters(graph, frozen)
     shapes = graph.shapes(batch, input_shape)
-    last = _last_readers(graph)
-    values: dict[str, _Block] = {INPUT: _Block(meter, (0,))}
-    source = {name: name for name in shapes}  # what a node's output is: itself, or what an idle drop-connect passed through
     needs_gradient: set[str] = set()
     records: list[_Record] = []
-    for node in graph.nodes.values():
-        if node.op == "drop_connect" and node.name.startswith(frozen):
-            values[node.name], source[node.name] = values[node.inputs[0]], source[node.inputs[0]]
-        else:
-            y = values[node.name] = _call(meter, node, graph, shapes)
-            inputs = [source[name] for name in node.inputs]
-            if needs_gradient.intersection(inputs) or trainable.intersection(node.parameters):
-                needs_gradient.add(node.name)
-                saved = [_Block(meter, *each) for each in _saved(graph, node, shapes, frozen)]
-                held = [*(values[name] for name in node.inputs), y, *saved]
-                records.append(_Record(node.op, inputs, list(node.parameters), node.name, held))
-            del y
-        _let_go(node, values, last, graph)
-    records += [_Record("mse", [source[graph.outputs[label]]], [], "", []) for label in losses or graph.outputs]
-    outputs = [values[name] for name in graph.outputs.values()]  # the caller still holds them
-    values.clear()
+
+    def record(node: Node, inputs: list[_Block]) -> _Block:
+        y = _call(meter, node, graph, shapes)
+        if needs_gradient.intersection(node.inputs) or trainable.intersection(node.parameters):
+            needs_gradient.add(node.name)
+            saved = [_Block(meter, *each) for each in _saved(graph, node, shapes, frozen)]
+            records.append(_Record(node.op, list(node.inputs), list(node.parameters), node.name, [*inputs, y, *saved]))
+        return y
+
+    start = {INPUT: _Block(meter, (0,))}
+    outputs = walk(schedule(graph.nodes.values()), start, record, keep=graph.outputs.values())  # the caller still holds them
+    records += [_Record("mse", [graph.outputs[label]], [], "", []) for label in losses or graph.outputs]
 
     gradients: dict[str, _Block] = {}
     while records:
@@ -165,14 +157,3 @@ def _saved(graph: Graph, node: Node, shapes: dict[str, Shape], frozen: tuple[str
     if op.batch_statistics:
         attributes["training"] = not node.name.startswith(frozen)
     return [(kept.shape, kept.itemsize or FLOAT32) for kept in op.keeps(*graph.argument_shapes(node, shapes), **attributes)]
-
-
-def _last_readers(graph: Graph) -> dict[str, str]:
-    return {name: node.name for node in graph.nodes.values() for name in node.inputs}
-
-
-def _let_go(node: Node, values: dict[str, _Block], last: dict[str, str], graph: Graph) -> None:
-    """Forget the inputs that nobody reads after this node, but for the outputs of the network."""
-    for name in set(node.inputs):
-        if last[name] == node.name and name not in graph.outputs.values():
-            del values[name]

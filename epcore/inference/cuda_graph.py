@@ -12,7 +12,6 @@ call allocates what it returns, from the current pool, and nothing else; with `o
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,8 @@ import numpy as np
 
 from epcore.backend import Array, is_cupy
 from epcore.graph import INPUT
+from epcore.graph.passes import at_inference
+from epcore.graph.schedule import finished_values
 from epcore.inference.fold import Layer, fold
 from epcore.kernels.cuda import add, avg_pool, bilinear, concat, conv2d, conv_transpose2d, depthwise_conv2d, squeeze_excite
 from epcore.kernels.cuda.launch import LINEAR, activation_code
@@ -41,21 +42,19 @@ class FusedNetwork:
     def __init__(self, model: Network, put: Callable[[np.ndarray], Array]) -> None:
         parameters = {name: array.get() if is_cupy(array) else array for name, array in model.parameters.items()}
         layers = fold(model.graph, parameters)
-        self.outputs = dict(model.graph.outputs)
+        self.outputs = dict(at_inference(model.graph).outputs)
         self.dtype = model.dtype
-        self._steps = [(layer, self._step(layer, put)) for layer in layers]
-        self._uses = Counter(name for layer in layers for name in _reads(layer))
-        self._uses.update(self.outputs.values())
+        finished = finished_values([(layer.output, layer.reads) for layer in layers])
+        self._steps = [(layer.output, self._step(layer, put), names) for layer, names in zip(layers, finished, strict=True)]
 
     def __call__(self, x: Array) -> Values:
         """Outputs by label. A map is let go after its last use, so that a memory pool can give its place to the next."""
         values: Values = {INPUT: x}
-        left = Counter(self._uses)
-        for layer, step in self._steps:
-            values[layer.output] = step(values)
-            for name in _reads(layer):
-                left[name] -= 1
-                if not left[name]:
+        kept = self.outputs.values()
+        for output, step, finished in self._steps:
+            values[output] = step(values)
+            for name in finished:
+                if name not in kept:
                     del values[name]
         return {label: values[name] for label, name in self.outputs.items()}
 
@@ -190,11 +189,6 @@ class CudaGraphPlan:
             if not is_cupy(array) or array.shape != maps.shape or array.dtype != maps.dtype:
                 raise ValueError(f"out: {label} is not a CuPy array, {maps.dtype} {maps.shape}")
         return arrays
-
-
-def _reads(layer: Layer) -> list[str]:
-    """Names of all values a layer takes."""
-    return [*layer.inputs, *(name for name in (layer.residual, layer.gated) if name)]
 
 
 def _is_bilinear(layer: Layer) -> bool:

@@ -4,13 +4,11 @@
     depthwise -> batch norm -> activation -> SE -> project          a depthwise layer that also sums its rows, a gate, and a
                                                                     projection whose weights the gate scales
 
-Folding: with s = gamma / sqrt(variance + epsilon), batch norm after a convolution is a convolution with w * s and
-b * s + beta - mean * s. It is done in double and rounded once.
+Batch norms are folded by `epcore.graph.passes`, in double; whoever lays weights out rounds them, once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +16,11 @@ import numpy as np
 
 from epcore.backend import Array
 from epcore.graph import INPUT, Graph, Node
+from epcore.graph.passes import CONVOLUTIONS, at_inference, fold_batch_norms
 
 if TYPE_CHECKING:
     from epcore.inference.bands import Band
 
-CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "conv_transpose2d")
 ACTIVATIONS = ("swish", "eswish", "relu")
 
 
@@ -61,6 +59,11 @@ class Layer:
     band: Band | None = None
 
     @property
+    def reads(self) -> list[str]:
+        """Names of all values it takes."""
+        return [*self.inputs, *(name for name in (self.residual, self.gated) if name)]
+
+    @property
     def pointwise(self) -> bool:
         """Whether it is a 1x1 convolution of every pixel."""
         return self.op == "conv2d" and self.weights is not None and self.weights.shape[0] == 1 and self.stride == 1
@@ -71,23 +74,14 @@ def fold(graph: Graph, parameters: dict[str, Array]) -> list[Layer]:
     return _Folder(graph, parameters).layers()
 
 
-def fold_batch_norm(
-    op: str, w: np.ndarray, bias: np.ndarray, batch_norm: Sequence[np.ndarray], epsilon: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and bias of a convolution with the batch norm after it. batch_norm: gamma, beta, mean, variance."""
-    gamma, beta, mean, variance = batch_norm
-    scale = gamma / np.sqrt(variance + epsilon)
-    return w * (scale[:, None] if op == "conv_transpose2d" else scale), bias * scale + beta - mean * scale
-
-
 class _Folder:
     def __init__(self, graph: Graph, parameters: dict[str, Array]) -> None:
-        self.graph, self.parameters = graph, parameters
+        self.given = graph
+        self.graph, self.parameters = fold_batch_norms(at_inference(graph), parameters)
         self.readers: dict[str, list[Node]] = {}
-        for node in graph.nodes.values():
+        for node in self.graph.nodes.values():
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
-        self.alias: dict[str, str] = {}  # drop-connect is its input
         self.seen: set[str] = {INPUT}
 
     def layers(self) -> list[Layer]:
@@ -98,14 +92,11 @@ class _Folder:
         return layers
 
     def _layer(self, node: Node) -> list[Layer]:
-        inputs = [self._name(name) for name in node.inputs]
+        inputs = list(node.inputs)
         if node.op in CONVOLUTIONS:
             layer = self._convolution(node, inputs)
             return [layer, *self._squeeze_excite(layer)]
         self.seen.add(node.name)
-        if node.op == "drop_connect":
-            self.alias[node.name] = inputs[0]
-            return []
         if node.op in ("add", "concat") or (node.op == "avg_pool" and inputs == [INPUT] and node.attributes["size"] == 2):
             return [Layer(node.op, inputs, node.name, [node.name])]
         raise ValueError(f"compile: {node.name} ({node.op}) stands where plans cannot take it: run the model itself")
@@ -115,19 +106,16 @@ class _Folder:
         channels = w.shape[2] if node.op == "conv_transpose2d" else w.shape[-1]
         bias = np.zeros(channels) if b is None else b
         nodes = [node]
-        if following := self._next(nodes, "batch_norm"):
-            w, bias = fold_batch_norm(node.op, w, bias, self._arrays(following.parameters), following.attributes["epsilon"])
         layer = Layer(node.op, inputs, node.name, weights=w, bias=bias, stride=node.attributes["stride"])
         if following := self._next(nodes, *ACTIVATIONS):
             layer.activation = following.op
             layer.factor = _factor(following.op, following.attributes)
-        if node.op == "conv2d" and w.shape[0] == 1 and not layer.activation:
-            self._next(nodes, "drop_connect")
-            if following := self._next(nodes, "add"):
-                (layer.residual,) = (self._name(name) for name in following.inputs if name != nodes[-2].name)
-        layer.nodes = [each.name for each in nodes]
+        pointwise = node.op == "conv2d" and w.shape[0] == 1 and not layer.activation
+        if pointwise and (following := self._next(nodes, "add")):
+            (layer.residual,) = (name for name in following.inputs if name != nodes[-2].name)
+        layer.nodes = [name for each in nodes for name in self._given(each.name)]
         layer.output = nodes[-1].name
-        self.seen.update(layer.nodes)
+        self.seen.update(each.name for each in nodes)
         return layer
 
     def _squeeze_excite(self, layer: Layer) -> list[Layer]:
@@ -159,8 +147,10 @@ class _Folder:
         nodes.append(reader)
         return reader
 
-    def _name(self, name: str) -> str:
-        return self.alias.get(name, name)
+    def _given(self, name: str) -> list[str]:
+        """Names of the given nodes that became this one: those before it that are gone, and itself."""
+        gone = [each for each in self.given.nodes[name].inputs if each != INPUT and each not in self.graph.nodes]
+        return [*(before for each in gone for before in self._given(each)), name]
 
     def _arrays(self, names: tuple[str | None, ...]) -> list[Any]:
         return [None if name is None else np.asarray(self.parameters[name], np.float64) for name in names]

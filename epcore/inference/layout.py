@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from epcore.graph.schedule import last_uses
 from epcore.inference.fold import Layer
 from epcore.shapes import Shape
 
@@ -79,13 +80,12 @@ def _lives(layers: Sequence[Layer], outputs: Collection[str]) -> dict[str, Life]
     for index, layer in enumerate(layers):
         members = layer.inputs if layer.op == "concat" else []
         first[layer.output] = min((first[name] for name in members if name in first), default=index)
-    last: dict[str, float] = dict.fromkeys(outputs, float("inf"))
-    for index, layer in reversed(list(enumerate(layers))):
-        end = last.get(layer.output, index) if layer.op == "concat" else index
-        for name in (*layer.inputs, layer.residual):
-            if name is not None:
-                last[name] = max(last.get(name, index), end)
-    return {name: (start, last.get(name, start)) for name, start in first.items()}
+    last: dict[str, float] = {**last_uses((layer.output, layer.reads) for layer in layers)}
+    last |= dict.fromkeys(outputs, float("inf"))
+    for layer in reversed(layers):
+        for name in layer.inputs if layer.op == "concat" else []:
+            last[name] = max(last[name], last[layer.output])
+    return {name: (start, last[name]) for name, start in first.items()}
 
 
 def _slots(layer: Layer, whole: Place, shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Place]]:

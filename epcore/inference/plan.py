@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from epcore.graph.passes import at_inference
 from epcore.inference.fold import Layer, fold
 from epcore.inference.program import Program, assemble
 from epcore.kernels.cpu.arrays import empty
@@ -77,7 +78,7 @@ class Plan:
         self.preprocessing = getattr(model, "preprocessing", "imagenet")
         layers = fold(model.graph, model.parameters)
         shapes = model.graph.shapes(batch, self.input_shape[1:])
-        self._program: Program = assemble(layers, shapes, model.graph.outputs, threads)
+        self._program: Program = assemble(layers, shapes, at_inference(model.graph).outputs, threads)
         self._crew = crew(threads)
         self._origin = self._program.arena.ctypes.data
         self._views = {label: self._view(label) for label in self._program.outputs}

@@ -30,7 +30,6 @@ Derivation:
     sum dz * z = gamma * dgamma:
         dvariance * 2 * (x - mean) / M = (gamma * dgamma / r) * (-r^3 / 2) * 2 * (z / r) / M = -gamma * r * z * dgamma / M
         dmean / M                      = -gamma * r * dbeta / M
-        # (C,) * (N,H,W,C)
     dx = gamma * r * (dy - dbeta / M - z * dgamma / M)
     that is: dy without its components along 1 and along z, because y does not change when all x are shifted or scaled.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from epcore.graph import INPUT, Graph, Node
+from epcore.graph.schedule import needed, schedule, walk
 from epcore.ops import OPS
 
 Arrays = dict[str, np.ndarray]
@@ -45,31 +46,18 @@ class Setting:
 
     def needed(self, wanted: Iterable[str], known: Iterable[str] = ()) -> list[Node]:
         """The nodes that have to run, in order, to get the wanted ones from the known ones and the input."""
-        missing, stop = set(wanted), set(known) | {INPUT}
-        nodes = []
-        for node in reversed(list(self.graph.nodes.values())):
-            if node.name in missing and node.name not in stop:
-                nodes.append(node)
-                missing.update(node.inputs)
-        return nodes[::-1]
+        return needed(self.graph.nodes.values(), wanted, known)
 
     def evaluate(self, wanted: Iterable[str], known: Mapping[str, np.ndarray] | None = None) -> Arrays:
         """The wanted nodes' outputs, N,H,W,C. Values are let go after their last use."""
-        wanted = list(wanted)
-        values: Arrays = {**(known or {}), INPUT: self.x}
-        nodes = self.needed(wanted, known or ())
-        last = {name: node.name for node in nodes for name in node.inputs}
-        keep = set(wanted) | set(known or ())
-        for node in nodes:
-            with np.errstate(all="ignore"):  # a mistake may well overflow
-                values[node.name] = self.layer(node, [values[name] for name in node.inputs])
-            for name in dict.fromkeys(node.inputs):
-                if last[name] == node.name and name not in keep:
-                    del values[name]
+        wanted, known = list(wanted), dict(known or {})
+        steps = schedule(self.needed(wanted, known))
+        with np.errstate(all="ignore"):  # a mistake may well overflow
+            values = walk(steps, {**known, INPUT: self.x}, self.layer, keep={*wanted, *known})
         return {name: values[name] for name in wanted}
 
     def layer(self, node: Node, inputs: list[np.ndarray]) -> np.ndarray:
-        if node.op == "drop_connect" and node.name not in self.otherwise:
+        if node.identity_at_inference and node.name not in self.otherwise:
             return inputs[0]
         arrays = [*inputs, *self.parameters_of(node)]
         attributes = self.attributes_of(node)

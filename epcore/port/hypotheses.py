@@ -189,7 +189,7 @@ def precision_errors(setting: Setting, target: str, known: Arrays, right: np.nda
     for name, rounded in _PRECISIONS.items():
         forwards: dict[str, Forward] = {}
         for node in setting.needed([target], known):
-            forwards[node.name] = _rounding(setting.otherwise.get(node.name) or _forward(node.op), rounded)
+            forwards[node.name] = _rounding(setting.otherwise.get(node.name) or _forward(node), rounded)
         y = setting.computing(forwards).evaluate([target], known)[target]
         yield name, float(np.sqrt(np.square(y - right).mean()))
 
@@ -197,14 +197,14 @@ def precision_errors(setting: Setting, target: str, known: Arrays, right: np.nda
 def changed_output(setting: Setting, name: str, change: Change) -> Setting:
     """With what happens to a layer's output on its way happening in the network."""
     node = setting.graph.nodes[name]
-    forward = setting.otherwise.get(name) or _forward(node.op)
+    forward = setting.otherwise.get(name) or _forward(node)
     return setting.computing({name: lambda *arrays, **attributes: change(forward(*arrays, **attributes))})
 
 
-def _forward(op: str) -> Forward:
-    if op == "drop_connect":
+def _forward(node: Node) -> Forward:
+    if node.identity_at_inference:
         return lambda x, *mask, **attributes: x
-    return lambda *arrays, **attributes: OPS[op].forward(*arrays, **attributes)[0]
+    return lambda *arrays, **attributes: OPS[node.op].forward(*arrays, **attributes)[0]
 
 
 def _rounding(forward: Forward, rounded: Change) -> Forward:
