@@ -12,6 +12,7 @@ from epcore.backend import Array, array_module, is_cupy, kernel
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.schedule import schedule, walk
 from epcore.initializers import initialize
+from epcore.ops import OPS
 from epcore.ops.batch_norm import update_running
 from epcore.shapes import Shape
 from epcore.summary import summarize
@@ -152,16 +153,16 @@ class Network:
     def _visit(self, node: Node, arguments: list[Any], call: Callable[..., tuple[Any, Any]], parameters: dict[str, Any]) -> Any:
         """One node's output; batch norm and drop-connect behave by mode, as in Keras."""
         training = self.training and not self.is_frozen(node.name)
-        attributes = dict(node.attributes)
+        attributes, batch_statistics = dict(node.attributes), OPS[node.op].batch_statistics
         if node.identity_at_inference and not (training and self.drop_connect):
             return arguments[0]
-        if node.op == "drop_connect":
+        if node.identity_at_inference:
             arguments.append(self._drop_mask(arguments[0], node))
-        elif node.op == "batch_norm":
+        elif batch_statistics:
             attributes["training"] = training
         arguments += [None if name is None else parameters[name] for name in node.parameters]
         y, saved = call(node.op, arguments, attributes)
-        if node.op == "batch_norm" and training:
+        if batch_statistics and training:
             self._follow(node, *saved[2:4])
         return y
 

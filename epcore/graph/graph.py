@@ -45,7 +45,7 @@ class Node:
     @property
     def identity_at_inference(self) -> bool:
         """Whether the node gives its input as it is, and costs nothing, unless the network is in training."""
-        return self.op == "drop_connect"
+        return OPS[self.op].identity_at_inference
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Graph:
     def argument_shapes(self, node: Node, shapes: Mapping[str, Shape]) -> list[Shape | None]:
         """Shapes of everything the node's operator takes, in order."""
         arguments: list[Shape | None] = [shapes[name] for name in node.inputs]
-        if node.op == "drop_connect":
+        if node.identity_at_inference:
             arguments.append((shapes[node.inputs[0]][0], 1, 1, 1))  # the mask, drawn at run time
         return arguments + [None if name is None else self.parameters[name].shape for name in node.parameters]
 
