@@ -249,6 +249,15 @@ class TestMemory:
         graph = builder.graph({"y": builder.add("y", s, c)})
         assert training_peak(graph) == 6 * 8 * 8 * 4 * 4
 
+    def test_training_lets_go_of_what_was_passed(self) -> None:
+        """Highest when the convolution to `a` is passed: z (8 channels), a, y (1), their gradients but y's, and dw of both
+        convolutions behind z. What the last layer read, b, is gone by then."""
+        builder = GraphBuilder((8, 8, 4))
+        a = builder.conv2d("a", builder.conv2d("z", INPUT, 8), 4)
+        graph = builder.graph({"y": builder.conv2d("y", builder.activation("b", a, "swish"), 1)})
+        pixels, channels = 8 * 8, 8 + 4 + 1 + 8 + 4
+        assert training_peak(graph) == 4 * (pixels * channels + 8 * 4 + 4 * 1)
+
 
 class Page(HTMLParser):
     """Tags and what they refer to; unbalanced tags fail."""
