@@ -39,6 +39,11 @@ def is_cupy(x: object) -> bool:
     return type(x).__module__.partition(".")[0] == "cupy"
 
 
+def to_numpy(array: Array) -> np.ndarray:
+    """A NumPy array as it is, a CuPy array copied to the host."""
+    return array.get() if is_cupy(array) else np.asarray(array)
+
+
 def array_module(*arrays: object) -> ModuleType:
     """`numpy` or `cupy`, whichever the arrays belong to. None is skipped.
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from epcore.backend import Array, array_module, is_cupy, kernel
+from epcore.backend import Array, array_module, kernel, to_numpy
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.schedule import schedule, walk
 from epcore.initializers import initialize
@@ -93,7 +93,7 @@ class Network:
 
             move: Callable[[Array], Array] = require_cupy().asarray
         elif device == "cpu":
-            move = lambda array: array.get() if is_cupy(array) else array  # noqa: E731
+            move = to_numpy
         else:
             raise ValueError(f"unknown device {device!r}: expected 'cpu' or 'cuda'")
         self.parameters = {name: move(array) for name, array in self.parameters.items()}

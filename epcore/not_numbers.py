@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import Array, array_module, current_backend, is_cupy, kernel, use_backend
+from epcore.backend import Array, array_module, current_backend, is_cupy, kernel, to_numpy, use_backend
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.passes import at_inference
 from epcore.graph.schedule import schedule
@@ -55,7 +55,7 @@ def require_numbers(maps: Array, model: Any, x: Array) -> None:
     """
     if bool(array_module(maps).isfinite(maps).all()):
         return
-    wrong = np.flatnonzero(~np.isfinite(host(maps)).reshape(len(maps), -1).all(axis=1))
+    wrong = np.flatnonzero(~np.isfinite(to_numpy(maps)).reshape(len(maps), -1).all(axis=1))
     index = int(wrong[0])
     which = f" (picture {index + 1} of {len(maps)})" if len(maps) > 1 else ""
     raise NotNumbersError(
@@ -70,7 +70,7 @@ def reason(model: Any, x: Array) -> str:
         return "it is no network or plan of epcore, so why is not known"
     if damage := damaged_weights(source.graph.nodes.values(), source.parameters):
         return f"its weights are damaged: {damage}"
-    x = host(x)
+    x = to_numpy(x)
     if not np.isfinite(x).all():
         return f"x itself has {int((~np.isfinite(x)).sum())} values that are NaN or infinite"
     try:
@@ -92,10 +92,10 @@ def damaged_weights(nodes: Iterable[Node], parameters: Mapping[str, Array], *, r
         for position, name in enumerate(node.parameters):
             if name is None or (OPS[node.op].batch_statistics and position >= 2 and not running):
                 continue
-            array = host(parameters[name])
+            array = to_numpy(parameters[name])
             if count := int((~np.isfinite(array)).sum()):
                 found.append(f"{name} has {count} values that are NaN or infinite")
-            elif node.op == "batch_norm" and position == 3 and not (array + node.attributes["epsilon"] > 0).all():
+            elif OPS[node.op].batch_statistics and position == 3 and not (array + node.attributes["epsilon"] > 0).all():
                 found.append(f"{name} is negative ({array.min():.3g})")
     more = f", and {len(found) - NAMED} more arrays" if len(found) > NAMED else ""
     return ", ".join(found[:NAMED]) + more
@@ -110,7 +110,7 @@ def kernel_fault(node: Node, arguments: list[Any], backend: str, attributes: Map
 
 def _compare(source: Source, x: np.ndarray) -> str:
     """Walk the reference, and beside it every operator's kernel on the reference's values."""
-    parameters = {name: host(array) for name, array in source.parameters.items()}
+    parameters = {name: to_numpy(array) for name, array in source.parameters.items()}
     fault = ""
     for node, arguments, y in _walk(source.graph, parameters, x):
         if not (reached := float(np.abs(y).max())) < NEAR * np.finfo(y.dtype).max:
@@ -159,7 +159,7 @@ def _fault(backend: str, node: Node, arguments: list[Any], attributes: Mapping[s
         arguments = [None if array is None else cupy.asarray(array) for array in arguments]
     try:
         with use_backend(backend), np.errstate(all="ignore"):
-            y = host(kernel(node.op, *arguments)[0](*arguments, **attributes)[0])
+            y = to_numpy(kernel(node.op, *arguments)[0](*arguments, **attributes)[0])
     except Exception as error:
         return f"fails with {type(error).__name__}: {error}"
     if not np.isfinite(y).all():
@@ -199,8 +199,3 @@ def backend_of(model: Network) -> str:
 def _name(model: Any) -> str:
     source = _source(model)
     return type(model).__name__ if source is None else source.name
-
-
-def host(array: Array) -> np.ndarray:
-    """A NumPy array as it is, a CuPy array copied."""
-    return array.get() if is_cupy(array) else np.asarray(array)

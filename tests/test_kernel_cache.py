@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import importlib.util
+import inspect
 import os
 import platform
 import signal
 import subprocess
 import sys
+import types
 import warnings
+from collections.abc import Iterator
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -22,6 +26,7 @@ from numba import config
 
 from epcore.kernels.cpu import cache, cache_folders
 from epcore.kernels.cpu.cache_folders import INHERITED, CacheNotice, Folder
+from epcore.kernels.cpu.launch import ParallelKernel
 from epcore.notices import as_lines
 
 SOURCE = """
@@ -385,3 +390,35 @@ def test_results_do_not_depend_on_where_they_come_from(source: Path, kept: Path)
     x = np.linspace(-3, 3, 100, dtype=np.float32)
     fresh, loaded = load(source).triple(x), load(source).triple(x)
     np.testing.assert_array_equal(fresh, loaded)
+
+
+def test_every_file_that_gives_code_to_others_is_in_the_key() -> None:
+    """A kernel holds the machine code of all that it calls; where that is in another file, the file has to be a shared one."""
+    names = [f"epcore.kernels.cpu.{path.stem}" for path in cache.HERE.glob("*.py")]
+    names += [f"epcore.kernels.cpu.fused.{path.stem}" for path in (cache.HERE / "fused").glob("*.py")]
+    modules = [importlib.import_module(name.removesuffix(".__init__")) for name in (*names, "epcore.inference.executor")]
+    shared = {path.resolve() for path in cache.SHARED}
+    assert cache.HERE / "processor.py" in cache.SHARED, "its numbers are in the machine code of all"
+    calls = 0
+
+    def file_of(function: Any) -> Path:
+        return Path(inspect.getfile(function)).resolve()
+
+    def called(code: types.CodeType, scope: dict[str, Any]) -> Iterator[Any]:
+        yield from (scope[name] for name in code.co_names if name in scope)
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                yield from called(constant, scope)
+
+    for module in modules:
+        for value in list(vars(module).values()):
+            function = value._function if isinstance(value, ParallelKernel) else getattr(value, "py_func", None)
+            if function is None:
+                continue
+            cells = [cell.cell_contents for cell in function.__closure__ or ()]
+            for other in (*called(function.__code__, function.__globals__), *cells):
+                given = getattr(other, "py_func", None) or getattr(other, "_defn", None)
+                if given is not None and file_of(given) != file_of(function):
+                    calls += 1
+                    assert file_of(given) in shared, f"{function.__qualname__} holds code of {file_of(given).name}"
+    assert calls > 50

@@ -11,11 +11,11 @@ import os
 
 import numpy as np
 
-from epcore.backend import use_backend
+from epcore.backend import to_numpy, use_backend
 from epcore.commands.model import add_model_arguments, load_model, run_by
 from epcore.commands.output import check_writable, open_atomically
 from epcore.not_numbers import require_numbers
-from epcore.pose.predict import to_device_of, to_numpy
+from epcore.pose.predict import to_device_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import kernel_module, use_backend
+from epcore.backend import kernel_module, to_numpy, use_backend
 from epcore.doctor.bounds import EPS, allowed
 from epcore.doctor.examples import Arrays, examples, normal
 from epcore.doctor.figure import HEAD_BOX, KEYPOINTS, PICTURE
-from epcore.not_numbers import host
 from epcore.ops import OPS
 
 BACKENDS = ("cpu", "cuda")
@@ -77,7 +76,7 @@ def _results(
         if (ours is None) != (wanted is None):
             raise WrongError(f"{name}: {'there is none' if ours is None else 'there is one'}, unlike the reference's")
         if wanted is not None:
-            found.append((name, host(ours), wanted, bound))
+            found.append((name, to_numpy(ours), wanted, bound))
     return found
 
 
@@ -105,7 +104,7 @@ def _check_edges(op: str, backend: str) -> int:
     infinite = np.isinf(x) if op != "sigmoid" else np.zeros(x.shape, bool)
     # -infinity times sigmoid's 0 is NaN in the formula, the limit is 0: either is right; slopes there are not looked at.
     free = {"y": (x == -np.inf) & infinite, "dx": infinite}
-    for name, got, wanted in (("y", host(y).ravel(), right), ("dx", host(dx).ravel(), slope)):
+    for name, got, wanted in (("y", to_numpy(y).ravel(), right), ("dx", to_numpy(dx).ravel(), slope)):
         close = np.abs(got - wanted) <= 8 * EPS * np.maximum(1, np.abs(wanted))
         fine = close | (got == wanted) | (np.isnan(got) & np.isnan(wanted)) | (free[name] & (np.isnan(got) | (got == 0)))
         if name == "dx":
@@ -137,7 +136,7 @@ def check_plan(backend: str) -> str:
 
     model, plan = _network(backend)
     x, _ = preprocess(PICTURE, model.resolution)
-    bright = host(plan(_put(backend)(x * np.float32(BRIGHT))).final)
+    bright = to_numpy(plan(_put(backend)(x * np.float32(BRIGHT))).final)
     if count := int((~np.isfinite(bright)).sum()):
         raise WrongError(f"{count} of {bright.size} values are NaN or infinite on a picture {BRIGHT} times too bright")
     outputs = plan(_put(backend)(x))
@@ -146,7 +145,7 @@ def check_plan(backend: str) -> str:
         right = exact(x.astype(np.float64))
     worst = 0.0
     for label in ("pafs", "confs2", "confs3", "upscaled"):
-        got, wanted = host(getattr(outputs, label)), getattr(right, label)
+        got, wanted = to_numpy(getattr(outputs, label)), getattr(right, label)
         worst = max(worst, _judge(label, got, wanted, MAPS_BOUND) * MAPS_BOUND)
     return f"maps within {worst:.1e} of the reference's"
 

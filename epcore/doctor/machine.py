@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from epcore.limits import usable_cores
 from epcore.threads import get_threads, limit_numba
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "pillow", "h5py")
@@ -52,11 +53,6 @@ def processor_name() -> str:
     except (OSError, subprocess.SubprocessError):
         pass
     return platform.processor() or platform.machine() or "unknown"
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads_because(usable: int) -> str:

@@ -20,6 +20,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from epcore.threads import default_threads
+
 IDLE = 60.0  # seconds
 Task = tuple[str, ...]  # kind and details, as `epcore.doctor.worker.answer` takes them
 Answer = dict[str, Any]
@@ -190,6 +192,5 @@ class Pool:
 
 
 def processes() -> int:
-    """How many workers: one for each core, as far as they help."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, 4)
+    """How many workers: one for each core that this process gets, as far as they help."""
+    return min(default_threads(), 4)

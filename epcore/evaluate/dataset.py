@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from epcore.backend import array_module, is_cupy
+from epcore.backend import array_module, is_cupy, to_numpy
 from epcore.data.loader import Dataset
 from epcore.data.record import Record, crop_square
 from epcore.evaluate.multiscale import PredictMaps, average_maps, locate
@@ -94,6 +94,6 @@ def map_predictor(model: EfficientPose | Network, batch: int, resolution: int, *
         x = normalize(pictures, preprocessing)
         maps = model(array_module(next(iter(model.parameters.values()))).asarray(x)).final
         require_numbers(maps, model, x)
-        return maps.get() if is_cupy(maps) else maps
+        return to_numpy(maps)
 
     return predict

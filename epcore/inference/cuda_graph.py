@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import Array, is_cupy
+from epcore.backend import Array, is_cupy, to_numpy
 from epcore.graph import INPUT
 from epcore.graph.passes import at_inference
 from epcore.graph.schedule import finished_values
@@ -40,7 +40,7 @@ class FusedNetwork:
     """
 
     def __init__(self, model: Network, put: Callable[[np.ndarray], Array]) -> None:
-        parameters = {name: array.get() if is_cupy(array) else array for name, array in model.parameters.items()}
+        parameters = {name: to_numpy(array) for name, array in model.parameters.items()}
         layers = fold(model.graph, parameters)
         self.outputs = dict(at_inference(model.graph).outputs)
         self.dtype = model.dtype

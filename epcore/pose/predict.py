@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from epcore.backend import Array, is_cupy
+from epcore.backend import Array, is_cupy, to_numpy
 from epcore.not_numbers import require_numbers
 from epcore.pose.decode import decode
 from epcore.pose.picture import Picture
@@ -114,11 +114,6 @@ def to_device_of(model: Any, x: np.ndarray) -> Array:
 
         return cupy.asarray(x)
     return x
-
-
-def to_numpy(array: Array) -> np.ndarray:
-    """A NumPy array as it is, a CuPy array copied to the host."""
-    return array.get() if is_cupy(array) else array
 
 
 def _number(value: float) -> float | None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import Array, array_module, use_backend
+from epcore.backend import Array, array_module, to_numpy, use_backend
 from epcore.data.targets import Targets
 from epcore.network import Network
-from epcore.not_numbers import DOCTOR, backend_of, damaged_weights, host, kernel_fault
+from epcore.not_numbers import DOCTOR, backend_of, damaged_weights, kernel_fault
 from epcore.ops import OPS
 from epcore.tape import Tape
 from epcore.train.loss import pose_loss
@@ -39,8 +39,8 @@ def explain_loss(
             return f"{found}: {damage}", False
         if OPS[node.op].identity_at_inference:
             return found, False
-        arguments: list[Any] = [host(outputs[each]) for each in node.inputs]
-        arguments += [None if each is None else host(network.parameters[each]) for each in node.parameters]
+        arguments: list[Any] = [to_numpy(outputs[each]) for each in node.inputs]
+        arguments += [None if each is None else to_numpy(network.parameters[each]) for each in node.parameters]
         attributes = dict(node.attributes)
         if OPS[node.op].batch_statistics:
             attributes["training"] = training

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from epcore import __version__
-from epcore.backend import Array, array_module, is_cupy, use_backend
+from epcore.backend import Array, array_module, to_numpy, use_backend
 from epcore.commands.output import write_atomically
 from epcore.data.loader import Batch, Loader
 from epcore.evaluate.dataset import Evaluation, evaluate_dataset, map_predictor
@@ -311,10 +311,10 @@ class Trainer:
             epoch=self.next_epoch,
             epoch_step=self.next_step,
             config=self.config.to_dict(),
-            parameters={name: _to_numpy(self.model.parameters[name]) for name in self.model.graph.parameters},
-            optimizer={name: _to_numpy(array) for name, array in self.optimizer.state.items()},
+            parameters={name: to_numpy(self.model.parameters[name]) for name in self.model.graph.parameters},
+            optimizer={name: to_numpy(array) for name, array in self.optimizer.state.items()},
             optimizer_steps=self.optimizer.steps,
-            average={name: _to_numpy(array) for name, array in average.items()},
+            average={name: to_numpy(array) for name, array in average.items()},
             best=self.best,
         )
 
@@ -360,7 +360,3 @@ def _without_start(config: TrainConfig) -> TrainConfig:
     from dataclasses import replace
 
     return replace(config, init="none", init_low="")
-
-
-def _to_numpy(array: Array) -> np.ndarray:
-    return array.get() if is_cupy(array) else array
