@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-TESTS = Path(__file__).parent
+from places import ROOT
 
 # By the levels of the x86-64 psABI, and what the families have beyond theirs that could change generated code.
 _BASE = "64bit cmov cx8 fxsr mmx sse sse2"
@@ -98,6 +98,6 @@ def environment(cpu: str, folder: Path) -> dict[str, str]:
 def run(cpu: str, folder: Path, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
     """`python ARGUMENTS` as this family."""
     return subprocess.run(
-        [sys.executable, *arguments], env=environment(cpu, folder), cwd=TESTS.parent, capture_output=True, text=True,
+        [sys.executable, *arguments], env=environment(cpu, folder), cwd=ROOT, capture_output=True, text=True,
         timeout=timeout, check=False,
     )  # fmt: skip

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 import epcore
 from epcore import backend
 from epcore.cli import COMMANDS, main
 from epcore.ops import OPS
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("name", ["kernels", "weights_tools"])

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from places import DOCS
 
 LIMIT = 300  # seconds; some scripts compile
 
@@ -408,7 +409,7 @@ time.sleep(0.3)
         assert run(code, tmp_path).split() == ["True"]
 
 
-PAGE = Path(__file__).parent.parent / "docs" / "servers.md"
+PAGE = DOCS / "servers.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S) if PAGE.is_file() else []
 
 

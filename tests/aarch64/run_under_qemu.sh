@@ -13,10 +13,10 @@
 set -eu
 
 # What is compiled for a processor, and the plans that run it with several threads.
-TESTS="tests/test_simd_functions.py tests/test_cpu_simd.py tests/test_cpu_parity.py tests/test_fused_kernels.py
-    tests/test_inference.py::test_golden_outputs tests/test_inference.py::test_dense_upscaling_kernels
-    tests/test_inference.py::test_bitwise_the_same_on_every_call_and_for_any_threads
-    tests/test_inference.py::test_plans_called_from_many_threads"
+TESTS="tests/kernels/cpu/test_simd_functions.py tests/kernels/cpu/test_cpu_simd.py tests/kernels/cpu/test_cpu_parity.py tests/kernels/cpu/test_fused_kernels.py
+    tests/inference/test_inference.py::test_golden_outputs tests/inference/test_inference.py::test_dense_upscaling_kernels
+    tests/inference/test_inference.py::test_bitwise_the_same_on_every_call_and_for_any_threads
+    tests/inference/test_inference.py::test_plans_called_from_many_threads"
 
 # What every AArch64 processor has. The emulator passes on what it knows of this machine's, which is not that.
 cpu=generic features=+neon

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from cuda_on_host.devices import device
 from PIL import Image
+from places import ROOT
 
 import epcore.doctor.examples
 import epcore.doctor.machine
@@ -30,7 +31,6 @@ from epcore.doctor.parts import PARTS, look
 from epcore.doctor.supervise import Pool, Worker
 from epcore.ops import OPS
 
-ROOT = Path(__file__).parent.parent
 LIMIT = 300.0  # seconds for a check on a machine that is busy with other tests
 
 

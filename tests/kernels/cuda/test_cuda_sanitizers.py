@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from cuda_on_host.devices import require_compiler
+from places import ROOT, TESTS
 
 HERE = Path(__file__).parent
 
@@ -40,9 +41,9 @@ def sanitized_python(sanitizer: str, *arguments: str) -> subprocess.CompletedPro
         "TSAN_OPTIONS": "report_signal_unsafe=0 exitcode=66",
         "EPCORE_HOST_CUDA_SANITIZER": sanitizer,
         "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join([str(TESTS), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
-    return subprocess.run(command, env=environment, cwd=HERE.parent, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def run_planted(kernel: str, sanitizer: str, define: str = "") -> subprocess.CompletedProcess[str]:

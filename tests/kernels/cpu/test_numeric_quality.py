@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from math import prod, sqrt
-from pathlib import Path
 
 import pytest
+from places import BENCH
 
 pytest.importorskip("torch", reason="the comparison is with PyTorch: install the extra `bench`")
-sys.path.append(str(Path(__file__).parents[1] / "bench"))
+sys.path.append(str(BENCH))
 
 from cases import Case, cases
 from quality import measure

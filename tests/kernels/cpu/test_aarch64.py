@@ -19,12 +19,12 @@ import family_errors
 import pytest
 from aarch64.assembled import assemble, enable_other_targets, target_machine
 from families import AARCH64
+from places import TESTS
 
 import epcore
 from epcore.kernels.cpu import jit
 from epcore.kernels.cpu.processor import Processor, choices
 
-HERE = Path(__file__).parent
 PACKAGE = Path(epcore.__file__).parent
 DECORATORS = ("kernel", "serial_kernel", "released_kernel")
 MINUTE = 60.0
@@ -64,7 +64,7 @@ def kernels() -> set[str]:
 def compile_all(cpu: str, features: str, cache: Path) -> list[dict[str, Any]]:
     result = subprocess.run(
         [sys.executable, "-m", "aarch64.compile_kernels", cpu, features],
-        cwd=HERE, env={**os.environ, "NUMBA_CACHE_DIR": str(cache)}, capture_output=True, text=True, check=False,
+        cwd=TESTS, env={**os.environ, "NUMBA_CACHE_DIR": str(cache)}, capture_output=True, text=True, check=False,
         timeout=20 * MINUTE,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -136,7 +136,7 @@ def emulated(*arguments: str, minutes: float) -> subprocess.CompletedProcess[str
     if not Path(folder, "python").exists():
         pytest.skip(f"EPCORE_AARCH64 ({folder}) is not prepared: tests/aarch64/run_under_qemu.sh prepare {folder}")
     return subprocess.run(
-        [str(HERE / "aarch64" / "run_under_qemu.sh"), "run", folder, *arguments],
+        [str(TESTS / "aarch64" / "run_under_qemu.sh"), "run", folder, *arguments],
         env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, check=False, timeout=minutes * MINUTE,
     )  # fmt: skip
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import BENCH
 from tolerances import outputs_and_bounds
 
 import epcore
 from epcore.models.configs import BACKBONES, VARIANTS, pose_config, round_channels, scaled_config
 from epcore.summary import stages
 
-sys.path.append(str(Path(__file__).parents[1] / "bench"))
+sys.path.append(str(BENCH))
 from exactness import errors
 
 DataPath = Callable[[str], Path]

@@ -165,7 +165,7 @@ print(sum(swish.activate.stats.cache_hits.values()), sum(swish.activate.stats.ca
     assert _python(use.format(change="cache._DIGEST = 'another simd.py'"), **cache) == "0 1"
 
 
-@pytest.mark.skipif(not PROCESSOR.is_x86, reason="names of x86 registers; for AArch64 see tests/test_aarch64.py")
+@pytest.mark.skipif(not PROCESSOR.is_x86, reason="names of x86 registers; for AArch64 see tests/kernels/cpu/test_aarch64.py")
 def test_instructions_are_those_of_the_processor() -> None:
     """Code for an older family runs here whatever it contains; on that family itself it would end the process."""
     swish, x = compiled("swish"), np.zeros(LANES, np.float32)

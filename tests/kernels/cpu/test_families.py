@@ -62,7 +62,7 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
 
 
 def test_every_option_is_taken_by_some_family() -> None:
-    """Else it would be proven nowhere. AArch64 is compiled here and run where an emulator is (tests/test_aarch64.py)."""
+    """Else it would be proven nowhere. AArch64 is compiled here and run where an emulator is: test_aarch64.py."""
     decided = [choices(Processor.from_llvm(AARCH64.triple, AARCH64.cpu, AARCH64.features))]
     for cpu, family in FAMILIES.items():
         every = ",".join("+" + name for name in family.needs)

@@ -9,13 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from places import DOCS
 
 import epcore.ops
 from epcore.exercise.stub import stub
 from epcore.op import Op, read_page
 from epcore.ops import OPS
 
-DOCS = Path(__file__).parent.parent / "docs"
 PAGE = """Title.
 
 Equation:

@@ -35,7 +35,7 @@ ORACLES: dict[str, tuple[Function, float, float]] = {
     "swish": (lambda x: x / (1 + np.exp(-x)), 2.5, 2.7e-37),
 }
 UNDEFINED_FOR_NAN = {"one_plus_exp_minus"}
-OF_A_VECTOR = {"horizontal_sum"}  # one argument, but what it gives is not lane by lane: tests/test_cpu_simd.py
+OF_A_VECTOR = {"horizontal_sum"}  # one argument, but what it gives is not lane by lane: tests/kernels/cpu/test_cpu_simd.py
 
 
 def compiled(name: str) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import doctest
-from pathlib import Path
 
 import pytest
+from places import DOCS
 
-PAGE = Path(__file__).parent.parent / "docs" / "learn.md"
+PAGE = DOCS / "learn.md"
 
 
 def test_learning_path() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from places import BENCH
 
 pytest.importorskip("matplotlib")
-BENCH = Path(__file__).parents[1] / "bench"
 
 
 @pytest.fixture

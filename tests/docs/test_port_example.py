@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import epcore
 from epcore.cli import main
 
-ROOT = Path(__file__).parent.parent
 SCRIPT, PAGE = ROOT / "docs" / "examples" / "port_to_torch.py", ROOT / "docs" / "porting.md"
 
 
