@@ -18,7 +18,7 @@ from cuda_timing import Call, cupy_or_skip, fill_book, time_calls, torch_or_none
 
 from epcore.kernels.cuda import bilinear, targets
 from epcore.kernels.cuda.sgd import SgdMomentum
-from epcore.skeleton import LIMBS
+from epcore.pose.skeleton import LIMBS
 
 pytestmark = pytest.mark.gpu
 X = (64, 112, 112, 96)  # RT's largest map, 308 MB

@@ -11,11 +11,11 @@ import numpy as np
 from epcore.backend import Array, array_module, kernel, to_numpy
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.schedule import schedule, walk
+from epcore.graph.stages import summarize
 from epcore.initializers import initialize
 from epcore.ops import OPS
 from epcore.ops.batch_norm import update_running
 from epcore.shapes import Shape
-from epcore.summary import summarize
 from epcore.tape import Tape, Tensor
 
 

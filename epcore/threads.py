@@ -11,7 +11,7 @@ import os
 import warnings
 from importlib.util import find_spec
 
-from epcore.limits import cpu_quota, memory_limit, usable_cores
+from epcore.base.limits import cpu_quota, memory_limit, usable_cores
 
 MOST = max(256, os.cpu_count() or 1)  # more than these are a slip: threads wait for each other, and each takes memory
 THREAD_BYTES = 1 << 20  # what a further thread of a plan takes: rings 0.8 MiB, its stack's used part 0.1
@@ -48,7 +48,7 @@ def get_threads() -> int:
 def default_threads() -> int:
     """The cores this process may use, no more than its CPU quota (rounded up) and than its memory allows; at least 1.
 
-    Quota and memory are those of control groups (`epcore.limits`): a container of 1.5 CPUs on a host of 64 cores gets 2. All
+    Quota and memory are those of control groups (`base.limits`): a container of 1.5 CPUs on a host of 64 cores gets 2. All
     threads together may take THREADS_SHARE of the memory limit, at THREAD_BYTES each: 32 threads of 256 MiB, the least that
     `epcore predict` should have, so this binds on hosts of many cores only. Found once a process, and again after a fork.
     """

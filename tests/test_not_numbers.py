@@ -19,11 +19,11 @@ import epcore.not_numbers
 import epcore.pose.predict
 from epcore.cli import main
 from epcore.evaluate.dataset import map_predictor
+from epcore.export.weights import export_weights
 from epcore.models import EfficientPose
 from epcore.not_numbers import NotNumbersError, require_numbers
 from epcore.train.config import TrainConfig
 from epcore.train.trainer import DivergedError, Trainer
-from epcore.weights_tools.formats import export_weights
 
 PICTURE = np.random.default_rng(5).integers(0, 256, (50, 70, 3), dtype=np.uint8)
 VARIANCE = "high.block1a.bn/moving_variance"

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from epcore.commands.output import STDOUT, check_writable, write_atomically
+from epcore.base.files import STDOUT, check_writable, write_atomically
 
 if TYPE_CHECKING:
     from epcore.audit.compare import CountedRow

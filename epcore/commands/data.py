@@ -6,9 +6,9 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from epcore.commands.output import check_writable, write_atomically
+from epcore.base.files import check_writable, write_atomically
+from epcore.base.progress import progress
 from epcore.commands.predict import staged_folder
-from epcore.commands.progress import progress
 
 if TYPE_CHECKING:
     from epcore.data.mpii import Annotations
@@ -68,7 +68,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _report(annotations: Annotations, broken: dict[str, str]) -> dict[str, Any]:
     from epcore.data.mpii import split_names
-    from epcore.skeleton import KEYPOINTS
+    from epcore.pose.skeleton import KEYPOINTS
 
     records = annotations.records
     train, validation = split_names([record.name for record in records])
@@ -139,7 +139,7 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _as_json(record: Record) -> dict[str, Any]:
-    from epcore.skeleton import KEYPOINTS
+    from epcore.pose.skeleton import KEYPOINTS
 
     assert record.head_box is not None
     keypoints = [
@@ -157,7 +157,7 @@ def _as_json(record: Record) -> dict[str, Any]:
 def _overlay(record: Record) -> Any:
     """The picture with its skeleton; hidden keypoints faint."""
     from epcore.pose import Keypoint, Pose, draw_pose
-    from epcore.skeleton import KEYPOINTS
+    from epcore.pose.skeleton import KEYPOINTS
 
     pixels = record.pixels()
     points = tuple(

@@ -10,9 +10,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from epcore.base.files import write_atomically
+from epcore.base.progress import progress
 from epcore.commands.model import load_model
-from epcore.commands.output import write_atomically
-from epcore.commands.progress import progress
 
 if TYPE_CHECKING:
     from epcore.demo.sheet import Prediction

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from epcore.base.files import STDOUT, check_writable, write_atomically
 from epcore.commands.model import load_model, weights_sha256
-from epcore.commands.output import STDOUT, check_writable, write_atomically
 
 if TYPE_CHECKING:
     from epcore.port.compare import Difference

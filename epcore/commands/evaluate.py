@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from epcore.backend import use_backend
+from epcore.base.files import STDOUT, check_writable, write_atomically
+from epcore.base.progress import progress
 from epcore.commands.model import add_model_arguments, load_model
-from epcore.commands.output import STDOUT, check_writable, write_atomically
-from epcore.commands.progress import progress
 
 if TYPE_CHECKING:
     from epcore.evaluate.dataset import Evaluation

@@ -9,7 +9,7 @@ import argparse
 import runpy
 from pathlib import Path
 
-from epcore.commands.output import STDOUT, check_writable, write_atomically
+from epcore.base.files import STDOUT, check_writable, write_atomically
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from epcore.base.files import check_writable
 from epcore.commands.model import add_model_arguments, load_model
-from epcore.commands.output import check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from epcore.weights_tools.onnx_export import OPSET, export_onnx
+    from epcore.export.onnx import OPSET, export_onnx
 
     check_writable(arguments.output)
     model = load_model(arguments)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from epcore.commands.output import STDOUT, check_writable, write_atomically
+from epcore.base.files import STDOUT, check_writable, write_atomically
 
 if TYPE_CHECKING:
     from epcore.gradcheck import Result

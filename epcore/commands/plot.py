@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from epcore.commands.output import check_writable, write_atomically
+from epcore.base.files import check_writable, write_atomically
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

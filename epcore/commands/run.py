@@ -12,8 +12,8 @@ import os
 import numpy as np
 
 from epcore.backend import to_numpy, use_backend
+from epcore.base.files import check_writable, open_atomically
 from epcore.commands.model import add_model_arguments, load_model, run_by
-from epcore.commands.output import check_writable, open_atomically
 from epcore.not_numbers import require_numbers
 from epcore.pose.predict import to_device_of
 

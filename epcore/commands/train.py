@@ -10,8 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from epcore.commands.output import check_writable, write_atomically
-from epcore.commands.progress import progress, progress_bar
+from epcore.base.files import check_writable, write_atomically
+from epcore.base.progress import progress, progress_bar
 
 if TYPE_CHECKING:
     from epcore.train.config import TrainConfig

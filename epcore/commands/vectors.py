@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from epcore import __version__
+from epcore.base.files import check_writable
 from epcore.commands.model import add_model_arguments, load_model, weights_sha256
-from epcore.commands.output import check_writable
 from epcore.commands.run import read_tensor
 from epcore.models import EfficientPose
 

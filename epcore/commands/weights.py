@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from epcore.commands.output import check_writable, write_atomically
+from epcore.base.files import check_writable, write_atomically
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,10 +76,10 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 def _convert(arguments: argparse.Namespace) -> int:
     from epcore.commands.model import build_model
+    from epcore.export.keras import export_keras
+    from epcore.export.weights import export_weights
     from epcore.models import EfficientNet
     from epcore.network import Network
-    from epcore.weights_tools.formats import export_weights
-    from epcore.weights_tools.keras_export import export_keras
     from epcore.weights_tools.load import load_weights
 
     if arguments.keras and (arguments.layout, arguments.dtype) != ("NHWC", "float32"):

@@ -1,1 +1,1 @@
-"""Pictures with known keypoints: MPII, synthetic figures, augmentation, target maps, loading."""
+"""Pictures with known keypoints: MPII, synthetic figures, augmentation, loading."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from epcore.data.record import Person
 from epcore.kernels.cpu.cache import cached
-from epcore.skeleton import FLIP_PERMUTATION
+from epcore.pose.skeleton import FLIP_PERMUTATION
 
 _compiled = partial(cached, nogil=True, error_model="numpy")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from epcore.data import paint
 from epcore.data.body import SIDES, Body, Rng
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 SKIN = np.array(
     [(0.95, 0.78, 0.67), (0.87, 0.67, 0.53), (0.78, 0.57, 0.42), (0.6, 0.42, 0.3), (0.43, 0.29, 0.2), (0.3, 0.2, 0.15)]

@@ -18,11 +18,11 @@ import numpy as np
 
 from epcore.data.augment import NO_AUGMENTATION, Augmentation, crop_matrix, invert, transform_person, transform_points, warp
 from epcore.data.record import Person, Record, crop_square
-from epcore.data.targets import LIMB_WIDTH, LOW_STRIDE, Targets, render_targets
 from epcore.data.workers import Workers
 from epcore.kernels.cpu.cache import cached
+from epcore.pose.encode import LIMB_WIDTH, LOW_STRIDE, Targets, render_targets
 from epcore.pose.preprocess import normalize
-from epcore.skeleton import FLIP_PERMUTATION
+from epcore.pose.skeleton import FLIP_PERMUTATION
 
 _ORDER, _CHANGES = 1, 2  # separate streams of random numbers
 

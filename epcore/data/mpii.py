@@ -24,7 +24,7 @@ from scipy.io import loadmat
 
 from epcore.data.record import Person, Record
 from epcore.pose.picture import open_picture
-from epcore.skeleton import MPII_IDS
+from epcore.pose.skeleton import MPII_IDS
 
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
 _MAT_FOLDERS = ("", "mpii_human_pose_v1_u12_2", "mpii_human_pose_v1_u12_1", "annotations")  # as unpacked or commonly kept

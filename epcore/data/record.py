@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from epcore.pose.picture import open_picture
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 SCALE_PIXELS = 200.0  # MPII: the person is about scale * 200 pixels tall
 CROP_MARGIN = 1.25  # the custom: a quarter more room around the person, and the square 15 * scale pixels lower

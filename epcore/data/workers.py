@@ -15,8 +15,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from epcore.base.notices import as_lines
 from epcore.kernels.cpu.cache_folders import settle
-from epcore.notices import as_lines
 
 AHEAD = 2  # tasks a process has at a time: one at work, one waiting
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PICTURE = Path(__file__).parent / "figure.png"  # 128x128
-# (16,2) x, y in pixels, in the order of `epcore.skeleton.KEYPOINTS`; the head's box x1, y1, x2, y2.
+# (16,2) x, y in pixels, in the order of `epcore.pose.skeleton.KEYPOINTS`; the head's box x1, y1, x2, y2.
 KEYPOINTS = (
     (26.67, 31.14), (30.23, 49.76), (17.75, 52.77), (9.65, 34.96), (18.94, 21.22), (31.32, 54.72),
     (44.88, 55.89), (50.74, 75.36), (45.61, 86.81), (32.11, 91.01), (25.14, 90.09), (24.14, 87.63),

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from epcore.limits import usable_cores
+from epcore.base.limits import usable_cores
 from epcore.threads import get_threads, limit_numba
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "pillow", "h5py")

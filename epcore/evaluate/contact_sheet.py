@@ -13,7 +13,7 @@ from epcore.data.augment import crop_matrix, transform_points, warp
 from epcore.data.record import Record, crop_square
 from epcore.pose.draw import draw_pose
 from epcore.pose.predict import Keypoint, Pose
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 TILE = 224  # pixels
 TITLE = 16

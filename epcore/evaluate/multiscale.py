@@ -8,7 +8,7 @@ import numpy as np
 
 from epcore.data.augment import Change, crop_matrix, invert, transform_points, warp
 from epcore.pose.decode import decode
-from epcore.skeleton import FLIP_PERMUTATION
+from epcore.pose.skeleton import FLIP_PERMUTATION
 
 PredictMaps = Callable[[np.ndarray], np.ndarray]  # pictures (N,R,R,3) uint8 -> confidence maps (N,h,w,J)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 HEAD_SIZE = 0.6  # l as a share of the head box's diagonal
 _ROUNDING = 1e-12  # relative; a distance that equals the threshold on paper is a hit whatever the last bit says

@@ -245,7 +245,8 @@ class _Search:
         if permutation is not None:
             keypoints = name in self.setting.graph.outputs.values()
             title = describe_permutation(permutation, keypoints=keypoints)
-            hint = "the order is that of epcore.skeleton.KEYPOINTS" if keypoints else "all values are there, in other channels"
+            order = "the order is that of epcore.pose.skeleton.KEYPOINTS"
+            hint = order if keypoints else "all values are there, in other channels"
             found.append((title, hint, lambda y: y[..., permutation]))
         factor = float((port * right).sum() / max(float(np.square(right).sum()), 1e-300))
         if factor and abs(factor - 1) > 1e-3:

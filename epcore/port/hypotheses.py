@@ -17,8 +17,8 @@ from epcore.ops import OPS
 from epcore.port.evaluate import Arrays, Forward, Setting
 from epcore.port.mistakes import mistakes
 from epcore.pose.preprocess import PREPROCESSING
+from epcore.pose.skeleton import FLIP_PERMUTATION, KEYPOINTS, MPII_IDS
 from epcore.shapes import Shape
-from epcore.skeleton import FLIP_PERMUTATION, KEYPOINTS, MPII_IDS
 
 Change = Callable[[np.ndarray], np.ndarray]
 

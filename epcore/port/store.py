@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from epcore.commands.output import write_atomically
+from epcore.base.files import write_atomically
 from epcore.weights_tools.formats import read_npz
 from epcore.weights_tools.keras_h5 import MAXIMUM_NAMES, Reader
 

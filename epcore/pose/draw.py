@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from epcore.pose.decode import THRESHOLD
 from epcore.pose.picture import Picture, read_picture
 from epcore.pose.predict import Keypoint, Pose
-from epcore.skeleton import LIMBS
+from epcore.pose.skeleton import LIMBS
 
 LEFT = (51, 153, 255)
 RIGHT = (255, 140, 0)  # blue and orange stay apart for every common kind of colour blindness

@@ -12,7 +12,7 @@ from epcore.not_numbers import require_numbers
 from epcore.pose.decode import decode
 from epcore.pose.picture import Picture
 from epcore.pose.preprocess import preprocess
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 
 class PoseModel(Protocol):
@@ -48,7 +48,7 @@ class Keypoint:
 
 @dataclass(frozen=True)
 class Pose:
-    """Keypoints of one picture in the order of `epcore.skeleton.KEYPOINTS`. width, height: the (upright) picture, pixels."""
+    """Keypoints of one picture, in the order of `skeleton.KEYPOINTS`. width, height: the (upright) picture, pixels."""
 
     width: int
     height: int

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.commands.output import open_atomically
+from epcore.base.files import open_atomically
 from epcore.network import Network
 
 FORMAT = 1

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from epcore.backend import Array, array_module, to_numpy, use_backend
-from epcore.data.targets import Targets
 from epcore.network import Network
 from epcore.not_numbers import DOCTOR, backend_of, damaged_weights, kernel_fault
 from epcore.ops import OPS
+from epcore.pose.encode import Targets
 from epcore.tape import Tape
 from epcore.train.loss import pose_loss
 

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from epcore.commands.output import write_atomically
+from epcore.base.files import write_atomically
 
 
 class RunLog:

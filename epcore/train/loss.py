@@ -18,8 +18,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from epcore.backend import Array, array_module
-from epcore.data.targets import LOW_STRIDE, Targets
 from epcore.network import Network
+from epcore.pose.encode import LOW_STRIDE, Targets
 from epcore.tape import Tape, Tensor
 
 LAST_MAPS = ("low", "upscaled")

@@ -21,10 +21,11 @@ import numpy as np
 
 from epcore import __version__
 from epcore.backend import Array, array_module, to_numpy, use_backend
-from epcore.commands.output import write_atomically
+from epcore.base.files import write_atomically
 from epcore.data.loader import Batch, Loader
 from epcore.evaluate.dataset import Evaluation, evaluate_dataset, map_predictor
 from epcore.evaluate.pckh import pckh
+from epcore.export.weights import export_weights
 from epcore.models import EfficientPose
 from epcore.network import Network
 from epcore.not_numbers import NotNumbersError
@@ -38,7 +39,6 @@ from epcore.train.loss import loss_weights, pose_loss
 from epcore.train.optimizers import OPTIMIZERS, MovingAverage, clip_by_norm
 from epcore.train.setup import BEST, CHECKPOINT, augmentation, build_model, train_data, validation_data
 from epcore.train.vector import ParameterVector
-from epcore.weights_tools.formats import export_weights
 
 CONFIG, LOG, WEIGHTS = "config.toml", "log.jsonl", "weights.h5"
 _DROP_CONNECT = 3  # stream of random numbers; the loader has 1 and 2

@@ -29,7 +29,7 @@ from pathlib import Path
 from numba import config
 from numba.misc.appdirs import AppDirs
 
-from epcore.notices import Notice
+from epcore.base.notices import Notice
 
 try:
     import fcntl

@@ -1,6 +1,6 @@
 #include "common.cuh"
 
-// What the network is trained on (epcore/data/targets.py), rendered where it is needed. points (N,P,J,2): x, y of P persons'
+// What the network is trained on (epcore/pose/encode.py), rendered where it is needed. points (N,P,J,2): x, y of P persons'
 // J keypoints in pixels of the map, in double; known (N,P,J): 0 where there is none. A pixel's centre is at + 0.5.
 
 // maps[n,i,k,j] = max over persons of exp(-distance^2 * scale), scale = 1 / sigma^2. Thread: one element, keypoints fastest, grid-stride.

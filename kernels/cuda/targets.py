@@ -1,4 +1,4 @@
-"""Training targets rendered on the GPU; what they are: `epcore.data.targets`."""
+"""Training targets rendered on the GPU; what they are: `epcore.pose.encode`."""
 
 from __future__ import annotations
 

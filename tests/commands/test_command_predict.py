@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from epcore.base.files import write_atomically
 from epcore.cli import main
-from epcore.commands.output import write_atomically
 from epcore.commands.predict import overlay_names
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 
 class CornerModel:

@@ -21,7 +21,7 @@ from epcore.data.augment import (
     warp,
 )
 from epcore.data.record import Person
-from epcore.skeleton import (
+from epcore.pose.skeleton import (
     FLIP_PERMUTATION,
     KEYPOINTS,
     LIMB_FLIP_PERMUTATION,

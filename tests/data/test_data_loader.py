@@ -19,8 +19,8 @@ from epcore.data.augment import Augmentation
 from epcore.data.loader import Batch, Loader
 from epcore.data.record import Record
 from epcore.data.synthetic import SyntheticFigures
-from epcore.data.targets import render_targets
 from epcore.data.workers import Workers
+from epcore.pose.encode import render_targets
 from epcore.pose.preprocess import normalize
 
 FIGURES = SyntheticFigures(11, seed=2, size=64, variety="hard")

@@ -14,7 +14,7 @@ from scipy.io import savemat
 from epcore.cli import main
 from epcore.data.mpii import MAT_NAME, MPII, find_mat, images_folder, read_annotations, read_split, split_names
 from epcore.data.record import crop_square
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 EMPTY = np.zeros((0, 0))
 ANKLE = KEYPOINTS.index("right_ankle")  # MPII id 0

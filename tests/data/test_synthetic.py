@@ -16,7 +16,7 @@ from epcore.data.body import VARIETIES, Variety, sample_body
 from epcore.data.figure import PARTS, Figure, Looks
 from epcore.data.record import crop_square
 from epcore.data.synthetic import SyntheticFigures
-from epcore.skeleton import FLIP_PERMUTATION, KEYPOINTS, LIMBS
+from epcore.pose.skeleton import FLIP_PERMUTATION, KEYPOINTS, LIMBS
 
 PLAIN_LIGHT = np.array([0.0, 0.0, 1.0, 1.0])  # all ambient: colours stay as they are
 

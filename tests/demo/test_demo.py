@@ -14,7 +14,7 @@ import epcore
 from epcore.cli import main
 from epcore.demo.page import demo_page
 from epcore.demo.sheet import TILE, flow
-from epcore.weights_tools.formats import export_weights
+from epcore.export.weights import export_weights
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

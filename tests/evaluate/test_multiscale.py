@@ -9,7 +9,7 @@ from epcore.data.augment import transform_points
 from epcore.data.record import crop_square
 from epcore.data.synthetic import SyntheticFigures
 from epcore.evaluate.multiscale import average_maps, locate
-from epcore.skeleton import FLIP_PERMUTATION, KEYPOINTS
+from epcore.pose.skeleton import FLIP_PERMUTATION, KEYPOINTS
 
 R = 128
 

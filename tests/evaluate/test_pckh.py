@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from epcore.evaluate.pckh import OFFICIAL, WIDESPREAD, head_sizes, normalized_distances, pckh, table
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 BOX = np.array([[10.0, 10.0, 40.0, 50.0]])  # 30 x 40: diagonal 50, l = 30
 

@@ -13,10 +13,10 @@ from tolerances import outputs_and_bounds
 
 import epcore
 from epcore.cli import main
+from epcore.export.onnx import export_onnx
+from epcore.export.weights import export_weights
 from epcore.network import Network
 from epcore.shapes import nchw_to_nhwc, nhwc_to_nchw
-from epcore.weights_tools.formats import export_weights
-from epcore.weights_tools.onnx_export import export_onnx
 
 pytest.importorskip("onnx", reason="onnx is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")

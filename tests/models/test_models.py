@@ -12,8 +12,8 @@ from places import BENCH
 from tolerances import outputs_and_bounds
 
 import epcore
+from epcore.graph.stages import stages
 from epcore.models.configs import BACKBONES, VARIANTS, pose_config, round_channels, scaled_config
-from epcore.summary import stages
 
 sys.path.append(str(BENCH))
 from exactness import errors

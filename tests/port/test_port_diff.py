@@ -17,7 +17,7 @@ from epcore.port.evaluate import Setting
 from epcore.port.match import match_port
 from epcore.port.store import Vectors, write_vectors
 from epcore.port.vectors import network_vectors, operator_vectors
-from epcore.skeleton import FLIP_PERMUTATION
+from epcore.pose.skeleton import FLIP_PERMUTATION
 
 SIZE = 64
 
@@ -300,7 +300,7 @@ def test_wrong_shape_and_nan(files: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_other_weights_are_refused(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rt, port = run_port(files)
     write_vectors(tmp_path / "port.npz", Vectors(port))
-    from epcore.weights_tools.formats import export_weights
+    from epcore.export.weights import export_weights
 
     export_weights(rt, tmp_path / "other.h5")
     command = ["diff", str(tmp_path / "port.npz"), "--vectors", str(files / "vectors.npz")]

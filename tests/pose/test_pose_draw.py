@@ -9,7 +9,7 @@ import pytest
 
 from epcore.pose import Keypoint, Pose, draw_pose
 from epcore.pose.draw import LEFT, MIDDLE, RIGHT
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 # A person from the front, x and y as fractions: their right is on the left of the picture.
 STANDING = {

@@ -15,7 +15,7 @@ import epcore
 from epcore.pose import Keypoint, Pose, predict
 from epcore.pose.decode import SIGMA
 from epcore.pose.preprocess import preprocess
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 
 class PeakModel:

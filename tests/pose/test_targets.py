@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from epcore.data.targets import LIMB_WIDTH, affinity_fields, confidence_maps, render_targets
-from epcore.skeleton import FLIP_PERMUTATION, LIMBS, PAF_FLIP_PERMUTATION, PAF_FLIP_SIGN
+from epcore.pose.encode import LIMB_WIDTH, affinity_fields, confidence_maps, render_targets
+from epcore.pose.skeleton import FLIP_PERMUTATION, LIMBS, PAF_FLIP_PERMUTATION, PAF_FLIP_SIGN
 
 
 def persons(rng: np.random.Generator, count: int, size: float) -> tuple[np.ndarray, np.ndarray]:

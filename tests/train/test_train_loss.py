@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from epcore.data.targets import Targets
 from epcore.models import EfficientPose
+from epcore.pose.encode import Targets
 from epcore.tape import Tape
 from epcore.train.loss import loss_weights, pose_loss
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import epcore
-from epcore.weights_tools.formats import export_weights
-from epcore.weights_tools.keras_export import export_keras
+from epcore.export.keras import export_keras
+from epcore.export.weights import export_weights
 
 MODEL = epcore.EfficientNet("B0", blocks=1)
 

@@ -19,9 +19,9 @@ from tolerances import outputs_and_bounds
 
 import epcore
 from epcore.cli import main
+from epcore.export.keras import export_keras
+from epcore.export.weights import export_weights
 from epcore.network import Network
-from epcore.weights_tools.formats import export_weights
-from epcore.weights_tools.keras_export import export_keras
 from epcore.weights_tools.keras_h5 import read_keras_h5
 from epcore.weights_tools.name_map import keras_layers, keras_name
 
@@ -416,7 +416,7 @@ class TestRealKeras:
         pytest.importorskip("torch", reason="Keras needs a backend")
         monkeypatch.setenv("KERAS_BACKEND", "torch")
         keras = pytest.importorskip("keras", reason="Keras is not installed")
-        from epcore.weights_tools.keras_export import export_keras
+        from epcore.export.keras import export_keras
 
         model = epcore.EfficientNet("B0")
         export_keras(model, tmp_path / "b0.h5")

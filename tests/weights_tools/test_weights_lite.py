@@ -17,9 +17,9 @@ from epcore.backend import use_backend
 from epcore.cli import main
 from epcore.commands.model import build_model
 from epcore.evaluate.dataset import map_predictor
+from epcore.export.keras import export_keras
+from epcore.export.weights import export_weights
 from epcore.pose import normalize, preprocess
-from epcore.weights_tools.formats import export_weights
-from epcore.weights_tools.keras_export import export_keras
 
 DataPath = Callable[[str], Path]
 Values = dict[str, dict[str, np.ndarray]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from epcore.commands.progress import progress
+from epcore.base.progress import progress
 from epcore.graph import INPUT, Node
 from epcore.port.readiness.device import Arrays, DeviceNetwork, compute
 from epcore.port.readiness.keypoints import Decoded

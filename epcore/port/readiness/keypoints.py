@@ -9,7 +9,7 @@ import numpy as np
 
 from epcore.pose.decode import THRESHOLD, decode
 from epcore.pose.preprocess import Geometry
-from epcore.skeleton import KEYPOINTS
+from epcore.pose.skeleton import KEYPOINTS
 
 
 @dataclass

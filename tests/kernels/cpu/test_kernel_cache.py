@@ -24,10 +24,10 @@ import numpy as np
 import pytest
 from numba import config
 
+from epcore.base.notices import as_lines
 from epcore.kernels.cpu import cache, cache_folders
 from epcore.kernels.cpu.cache_folders import INHERITED, CacheNotice, Folder
 from epcore.kernels.cpu.launch import ParallelKernel
-from epcore.notices import as_lines
 
 SOURCE = """
 from epcore.kernels.cpu.cache import cached

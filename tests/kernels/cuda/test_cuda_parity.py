@@ -19,13 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import gradient_flows, output_flow
 
-from epcore.data import targets as reference_targets
 from epcore.kernels.cuda import bilinear, conv2d, depthwise_conv2d, targets
 from epcore.kernels.cuda.launch import activation_code
 from epcore.kernels.cuda.sgd import SgdMomentum
 from epcore.ops import OPS
 from epcore.ops.conv_transpose2d import bilinear_kernel
-from epcore.skeleton import LIMBS
+from epcore.pose import encode as reference_targets
+from epcore.pose.skeleton import LIMBS
 
 Shape = tuple[int, ...]
 

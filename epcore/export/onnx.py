@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from epcore.commands.output import write_atomically
+from epcore.base.files import write_atomically
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.passes import at_inference
 from epcore.inference.fold import Layer, fold

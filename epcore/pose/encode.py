@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 
 from epcore.kernels.cpu.cache import cached
-from epcore.skeleton import LIMBS
+from epcore.pose.skeleton import LIMBS
 
 LIMB_WIDTH = 16.0  # pixels of the input: two of a map of stride 8, as OpenPose has it. The paper gives no figure.
 LOW_STRIDE = 8  # of pafs, confs2, confs3

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import epcore
-from epcore import limits, threads
-from epcore.limits import cpu_quota, memory_limit
+from epcore import threads
+from epcore.base import limits
+from epcore.base.limits import cpu_quota, memory_limit
 
 V2 = "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw\n"
 V1 = (
@@ -198,7 +199,7 @@ def test_a_real_control_group() -> None:
         except OSError as error:
             pytest.skip(f"groups made here have no CPU quota: {error}")
         join = f"open({str(group / 'cgroup.procs')!r}, 'w').write('0')"
-        code = f"{join}; import epcore, epcore.limits; print(epcore.limits.cpu_quota(), epcore.get_threads())"
+        code = f"{join}; import epcore, epcore.base.limits; print(epcore.base.limits.cpu_quota(), epcore.get_threads())"
         assert python(code) == "1.0 1"
     finally:
         group.rmdir()

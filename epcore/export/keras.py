@@ -12,7 +12,7 @@ from os import PathLike, fspath
 import h5py
 import numpy as np
 
-from epcore.commands.output import write_atomically
+from epcore.base.files import write_atomically
 from epcore.network import Network
 from epcore.weights_tools.name_map import keras_layers, names_for
 
