@@ -19,11 +19,13 @@ from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-Array = Any  # numpy.ndarray or cupy.ndarray: the reference text is the same for both
+Array: TypeAlias = np.ndarray[
+    Any, np.dtype[Any]
+]  # or cupy.ndarray, which has no types of its own: the text is the same for both
 Kernel = tuple[Callable[..., Any], Callable[..., Any]]
 
 BACKENDS = ("auto", "reference", "cpu", "cuda")
@@ -39,9 +41,9 @@ def is_cupy(x: object) -> bool:
     return type(x).__module__.partition(".")[0] == "cupy"
 
 
-def to_numpy(array: Array) -> np.ndarray:
+def to_numpy(array: Any) -> np.ndarray:
     """A NumPy array as it is, a CuPy array copied to the host."""
-    return array.get() if is_cupy(array) else np.asarray(array)
+    return np.asarray(array.get() if is_cupy(array) else array)
 
 
 def array_module(*arrays: object) -> ModuleType:

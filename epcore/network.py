@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
-from typing import Any, Self
+from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from epcore.ops import OPS
 from epcore.ops.batch_norm import update_running
 from epcore.shapes import Shape
 from epcore.tape import Tape, Tensor
+
+Saved: TypeAlias = tuple[Any, ...]  # what an operator's forward keeps for its backward
+Value = TypeVar("Value", Array, Tensor)  # what flows through a network: arrays, or tensors of a tape
+Call: TypeAlias = Callable[[str, list[Any], dict[str, Any]], tuple[Value, Saved]]  # (operator, arguments, attributes)
 
 
 class Network:
@@ -114,8 +118,9 @@ class Network:
         """
         self.check_input(x)
 
-        def call(op: str, arguments: list[Any], attributes: dict[str, Any]) -> tuple[Array, tuple[Any, ...]]:
-            return kernel(op, *arguments)[0](*arguments, **attributes)
+        def call(op: str, arguments: list[Any], attributes: dict[str, Any]) -> tuple[Array, Saved]:
+            y, saved = kernel(op, *arguments)[0](*arguments, **attributes)
+            return y, saved
 
         return self._walk(x, call, self.parameters, capture)
 
@@ -129,7 +134,7 @@ class Network:
         watched = {name: tape.watch(self.parameters[name]) for name in self.trainable()}
         tensors = {name: watched.get(name) or tape.constant(array) for name, array in self.parameters.items()}
 
-        def call(op: str, arguments: list[Any], attributes: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...]]:
+        def call(op: str, arguments: list[Any], attributes: dict[str, Any]) -> tuple[Tensor, Saved]:
             return tape.apply_with_saved(op, *arguments, **attributes)
 
         start = x if isinstance(x, Tensor) else tape.constant(x)
@@ -138,7 +143,7 @@ class Network:
     def __call__(self, x: Array) -> Any:
         return self.run(x)
 
-    def _walk(self, x: Any, call: Callable[..., tuple[Any, Any]], parameters: dict[str, Any], capture: Iterable[str]) -> Any:
+    def _walk(self, x: Value, call: Call[Value], parameters: Mapping[str, Value], capture: Iterable[str]) -> dict[str, Value]:
         """Visit the nodes in order; a value is let go after its last use."""
         kept = set(capture)
         if unknown := kept - self.graph.nodes.keys():
@@ -150,12 +155,13 @@ class Network:
         outputs = {label: values[name] for label, name in self.graph.outputs.items()}
         return outputs | {name: values[name] for name in capture}
 
-    def _visit(self, node: Node, arguments: list[Any], call: Callable[..., tuple[Any, Any]], parameters: dict[str, Any]) -> Any:
+    def _visit(self, node: Node, arguments: list[Any], call: Call[Value], parameters: Mapping[str, Value]) -> Value:
         """One node's output; batch norm and drop-connect behave by mode, as in Keras."""
         training = self.training and not self.is_frozen(node.name)
         attributes, batch_statistics = dict(node.attributes), OPS[node.op].batch_statistics
         if node.identity_at_inference and not (training and self.drop_connect):
-            return arguments[0]
+            same: Value = arguments[0]
+            return same
         if node.identity_at_inference:
             arguments.append(self._drop_mask(arguments[0], node))
         elif batch_statistics:
@@ -170,7 +176,8 @@ class Network:
         data = x.data if isinstance(x, Tensor) else x
         N, (rank, ranks) = data.shape[0], self._shard
         keep = self._drop_rng.random(N * ranks)[N * rank : N * (rank + 1)] >= node.attributes["rate"]
-        return array_module(data).asarray(keep.reshape(-1, 1, 1, 1), dtype=data.dtype)
+        mask: Array = array_module(data).asarray(keep.reshape(-1, 1, 1, 1), dtype=data.dtype)
+        return mask
 
     def seed_drop_connect(self, seed: int | list[int], *, shard: tuple[int, int] = (0, 1)) -> None:
         """Fix the drop-connect masks to come (resuming a training bit for bit).

@@ -69,7 +69,8 @@ class Window:
 
     def pad(self, x: Array, value: float = 0.0) -> Array:
         """x -> its padded copy."""
-        return array_module(x).pad(x, self.padding, constant_values=value)
+        padded: Array = array_module(x).pad(x, self.padding, constant_values=value)
+        return padded
 
     def taps(self) -> Iterator[tuple[int, int]]:
         """All (u, v), row after row."""

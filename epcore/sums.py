@@ -41,23 +41,26 @@ def _wide(*arrays: Array) -> np.dtype[Any]:
 
 def sum_in_double(x: Array, axes: Axes = None, *, keepdims: bool = False) -> Array:
     """The sum of x over `axes`; None: over all."""
-    return x.sum(axis=axes, dtype=_wide(x), keepdims=keepdims)
+    total: Array = x.sum(axis=axes, dtype=_wide(x), keepdims=keepdims)
+    return total
 
 
 def mean_in_double(x: Array, axes: Axes = None, *, keepdims: bool = False) -> Array:
     """The mean of x over `axes`; None: over all."""
-    return x.mean(axis=axes, dtype=_wide(x), keepdims=keepdims)
+    mean: Array = x.mean(axis=axes, dtype=_wide(x), keepdims=keepdims)
+    return mean
 
 
 def dot_in_double(a: Array, b: Array, axes: Axes = None, *, keepdims: bool = False) -> Array:
     """The sum of a * b over `axes` of the product (they may broadcast). The product of two float32 is exact in double."""
-    return array_module(a, b).multiply(a, b, dtype=_wide(a, b)).sum(axis=axes, keepdims=keepdims)
+    total: Array = array_module(a, b).multiply(a, b, dtype=_wide(a, b)).sum(axis=axes, keepdims=keepdims)
+    return total
 
 
 def matmul_in_double(a: Array, b: Array) -> Array:
     """a (I,K) @ b (K,J) -> (I,J), block after block of K, so that no copy in double is as large as a map."""
     wide = _wide(a, b)
-    total = array_module(a, b).zeros((a.shape[0], b.shape[1]), wide)
+    total: Array = array_module(a, b).zeros((a.shape[0], b.shape[1]), wide)
     for start in range(0, a.shape[1], _BLOCK):
         rows = slice(start, start + _BLOCK)
         total += a[:, rows].astype(wide, copy=False) @ b[rows].astype(wide, copy=False)

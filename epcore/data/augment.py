@@ -84,7 +84,8 @@ def invert(matrix: np.ndarray) -> np.ndarray:
 
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """points (...,2) -> (...,2) float64. NaN stays NaN."""
-    return points @ matrix[:, :2].T + matrix[:, 2]
+    moved: np.ndarray = points @ matrix[:, :2].T + matrix[:, 2]
+    return moved
 
 
 def transform_person(person: Person, matrix: np.ndarray) -> Person:

@@ -30,7 +30,7 @@ def _step(edge: float, value: float, width: float) -> float:
 def _shade(nx: float, ny: float, light: np.ndarray) -> float:
     nz = math.sqrt(max(0.0, 1.0 - nx * nx - ny * ny))
     lambert = max(0.0, nx * light[0] + ny * light[1] + nz * light[2])
-    return light[3] + (1.0 - light[3]) * lambert
+    return float(light[3] + (1.0 - light[3]) * lambert)
 
 
 @_compiled
@@ -299,7 +299,8 @@ def hull(discs: np.ndarray, corners_per_disc: int) -> np.ndarray:
             angle = 2 * math.pi * k / corners_per_disc
             points[d * corners_per_disc + k, 0] = discs[d, 0] + discs[d, 2] * math.cos(angle)
             points[d * corners_per_disc + k, 1] = discs[d, 1] + discs[d, 2] * math.sin(angle)
-    return convex_hull(points)
+    corners: np.ndarray = convex_hull(points)
+    return corners
 
 
 @_compiled

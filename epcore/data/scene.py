@@ -100,4 +100,5 @@ def expose(canvas: np.ndarray, rng: Rng, variety: Variety) -> np.ndarray:
         paint.blur(canvas, rng.uniform(0.4, 1.2) * canvas.shape[0] / 256)
     noise = rng.standard_normal(canvas.shape, np.float32)
     gain = rng.normal(1, 0.06, 3) * rng.uniform(0.8, 1.2)
-    return paint.develop(canvas, noise, rng.uniform(0, variety.noise), gain, rng.uniform(0.6, 1.1))
+    picture: np.ndarray = paint.develop(canvas, noise, rng.uniform(0, variety.noise), gain, rng.uniform(0.6, 1.1))
+    return picture

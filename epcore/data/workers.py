@@ -79,9 +79,10 @@ class Workers:
 
     def _receive(self, number: int) -> tuple[Any, Exception | None]:
         try:
-            return self._pipes[number].recv()
+            answer: tuple[Any, Exception | None] = self._pipes[number].recv()
         except (EOFError, OSError):
             raise self._death(number) from None
+        return answer
 
     def _death(self, number: int) -> RuntimeError:
         process = self._processes[number]

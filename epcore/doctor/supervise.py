@@ -57,7 +57,8 @@ class Worker:
             line = None  # it had gone before it was asked
         if line is None:
             return {"ok": False, "value": self._last_words(process), "seconds": None}
-        return json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def _wait(self, pid: int, limit: float) -> str | None:
         """The next line, None for the end. Raises queue.Empty beyond the limit."""

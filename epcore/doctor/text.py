@@ -67,4 +67,5 @@ def _blas(each: dict[str, Any]) -> str:
 def _cache(found: dict[str, Any]) -> str:
     if found["folder"] is None:
         return "nowhere: compiled again in every process; set NUMBA_CACHE_DIR to a folder that can be written"
-    return found["folder"] + ("" if found["writable"] else " (cannot be written: set NUMBA_CACHE_DIR)")
+    note = "" if found["writable"] else " (cannot be written: set NUMBA_CACHE_DIR)"
+    return f"{found['folder']}{note}"

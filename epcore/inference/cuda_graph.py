@@ -143,7 +143,7 @@ class CudaGraphPlan:
     @property
     def pool_bytes(self) -> int:
         """All GPU memory the plan holds: weights, input and every map."""
-        return self._pool.total_bytes()
+        return int(self._pool.total_bytes())
 
     def __call__(self, x: Array, *, out: Any = None) -> Any:
         """What the model gives for x, in new arrays of the caller's. Ordered after and before the current stream.

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from epcore.backend import Array, array_module, is_cupy
+from epcore.backend import Array, array_module, is_cupy, to_numpy
 from epcore.ops.batch_norm import EPSILON
 from epcore.tape import Tape
 
@@ -65,7 +65,7 @@ class MpiProcesses:
 
     def sum(self, array: Array) -> Array:
         if is_cupy(array):
-            return array_module(array).asarray(self.sum(array.get()))
+            return array_module(array).asarray(self.sum(to_numpy(array)))
         array = np.ascontiguousarray(array)
         parts = np.empty((self.count, *array.shape), array.dtype)
         self._world.Allgather(array, parts)

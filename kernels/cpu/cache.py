@@ -123,7 +123,7 @@ def _stamp(source: Path) -> str:
 
 
 def _pack(key: tuple[Any, ...], kernel: Any) -> bytes:
-    payload = dumps((key, kernel))
+    payload: bytes = dumps((key, kernel))
     return _MAGIC + sha256(payload).digest() + payload
 
 

@@ -16,7 +16,8 @@ CHUNK = 8192  # elements a task of an elementwise kernel takes; a multiple of ev
 
 
 def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    return cached(function, error_model="numpy", **options)
+    dispatcher: Callable[..., Any] = cached(function, error_model="numpy", **options)
+    return dispatcher
 
 
 def kernel(function: Callable[..., Any]) -> ParallelKernel:

@@ -38,7 +38,8 @@ def spread(constants: np.ndarray) -> np.ndarray:
 
 def gather(slots: np.ndarray, channels: int) -> np.ndarray:
     """Sums (..., period) -> (..., C): the slots of a channel added up."""
-    return slots.reshape(*slots.shape[:-1], -1, channels).sum(axis=-2)
+    total: np.ndarray = slots.reshape(*slots.shape[:-1], -1, channels).sum(axis=-2)
+    return total
 
 
 def parts_of(size: int, channels: int) -> int:
@@ -128,7 +129,8 @@ def image_sums(x: np.ndarray) -> np.ndarray:
 
 def column_sums(x: np.ndarray) -> np.ndarray:
     """x (..., C) float32 -> (C,) float32: the sum over everything but the last axis."""
-    return image_sums(x.reshape(1, -1, 1, x.shape[-1]))[0].astype(np.float32)
+    total: np.ndarray = image_sums(x.reshape(1, -1, 1, x.shape[-1]))[0].astype(np.float32)
+    return total
 
 
 def product_sums(x: np.ndarray, dy: np.ndarray, center: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -102,7 +102,7 @@ def _filter_size(x: Array, w: Array, stride: int) -> int:
     """The filter's side. Raises ValueError for what the kernels do not cover."""
     check_axes("depthwise_conv2d", "x", x)
     output_shape(x.shape, w.shape, stride=stride)
-    K = w.shape[0]
+    K: int = w.shape[0]
     if w.shape[1] != K or (K, stride) not in WIDE:
         raise ValueError(
             f"depthwise_conv2d: w {w.shape} with stride {stride}: the CUDA kernels take 3x3 and 5x5, stride 1 or 2"

@@ -86,11 +86,12 @@ def check_axes(op: str, name: str, array: Array, axes: str = "NHWC") -> None:
 
 def empty(shape: tuple[int, ...], like: Array, dtype: Any = None) -> Array:
     """An uninitialised array of `like`'s module, of its dtype unless another is given."""
-    return array_module(like).empty(shape, like.dtype if dtype is None else dtype)
+    array: Array = array_module(like).empty(shape, like.dtype if dtype is None else dtype)
+    return array
 
 
-def address(array: Array) -> int:
-    return array.data.ptr if is_cupy(array) else array.ctypes.data
+def address(array: Any) -> int:
+    return int(array.data.ptr if is_cupy(array) else array.ctypes.data)
 
 
 def width(channels: int, *arrays: Array | None) -> int:

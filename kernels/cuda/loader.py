@@ -81,7 +81,8 @@ def require_cupy() -> ModuleType:
 
 
 def _compile_with_cupy(file: str, code: str, kernels: Sequence[str]) -> Module:
-    return require_cupy().RawModule(code=code, options=OPTIONS, name_expressions=list(kernels))
+    module: Module = require_cupy().RawModule(code=code, options=OPTIONS, name_expressions=list(kernels))
+    return module
 
 
 _compiler: Compiler = _compile_with_cupy

@@ -56,7 +56,8 @@ class SgdMomentum:
         )  # fmt: skip
 
     def _table(self, arrays: Sequence[Array]) -> Array:
-        return self._xp.asarray(np.array([address(array) for array in arrays], np.uint64))
+        table: Array = self._xp.asarray(np.array([address(array) for array in arrays], np.uint64))
+        return table
 
 
 def _named(kind: str, arrays: Sequence[Array]) -> dict[str, Array]:

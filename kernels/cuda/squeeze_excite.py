@@ -96,7 +96,7 @@ def _sums(T: str, x: Array, dy: Array | None) -> tuple[Array, int]:
 
 
 def _shared_bytes(C: int, R: int, x: Array) -> int:
-    size = (C + R) * x.itemsize
+    size: int = (C + R) * x.itemsize
     if size > SHARED_BYTES:
         raise ValueError(f"squeeze_excite: x has {C} channels and w_reduce {R}: together at most {SHARED_BYTES // x.itemsize}")
     return size

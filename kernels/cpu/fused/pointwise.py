@@ -119,7 +119,7 @@ def product(  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def panel_count(step: np.ndarray) -> int:
-    return step[f.FULL] + (1 if step[f.REST_VECTORS] else 0)
+    return int(step[f.FULL] + (1 if step[f.REST_VECTORS] else 0))
 
 
 @njit(error_model="numpy")
