@@ -32,8 +32,9 @@ from epcore.kernels.cpu.cache_folders import Folders, folders, settle
 HERE = Path(__file__).parent
 # Files whose code is compiled into other files' kernels.
 SHARED = (
-    *(HERE / name for name in ("jit.py", "processor.py", "product.py", "reduction.py", "simd.py")),
+    *(HERE / name for name in ("jit.py", "processor.py", "product.py", "reduction.py")),
     *sorted(HERE.glob("fused/*.py")),
+    *sorted(HERE.glob("simd/*.py")),
 )
 
 _DIGEST = sha256(b"".join(path.read_bytes() for path in SHARED)).hexdigest()

@@ -19,9 +19,8 @@ from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.pointwise import finish
-from epcore.kernels.cpu.fused.tiles import sum_range
 from epcore.kernels.cpu.processor import LANES, STRIP_PIXELS
-from epcore.kernels.cpu.simd import load, load_block, load_strip, slide, splat, store, store_block, store_strip
+from epcore.kernels.cpu.simd import load, load_block, load_strip, slide, splat, store, store_block, store_strip, sum_range
 
 # Strips at stride 1. 5x5 has a choice: the one that overlaps least, so that no map of the networks computes much twice.
 STRIP, STRIPS = STRIP_PIXELS, (10, 8, 7) if STRIP_PIXELS == 8 else (4, 4, 4)

@@ -19,9 +19,8 @@ import numpy as np
 from numba import njit
 
 from epcore.kernels.cpu.fused import fields as f
-from epcore.kernels.cpu.fused.tiles import load_tile, prefetch
 from epcore.kernels.cpu.processor import LANES, TILE_ROWS
-from epcore.kernels.cpu.simd import load_block, outer, repeat, splat, store_tile, swish, where_greater
+from epcore.kernels.cpu.simd import load_block, load_tile, outer, prefetch, repeat, splat, store_tile, swish, where_greater
 
 ROWS = TILE_ROWS
 

@@ -19,7 +19,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 
-from epcore.kernels.cpu.simd import Values, _element, _instruction
+from epcore.kernels.cpu.simd.generation import Values, address, instruction
 
 T = TypeVar("T")
 
@@ -27,22 +27,22 @@ PAUSES = 2000  # spins before a waiting thread offers its core to others
 LINE = 8  # int64 a cache line: counters of different threads do not share one
 
 
-@_instruction
+@instruction
 def fetch_add(typing_context: Any, array: Any, index: Any, amount: Any) -> Any:
     """array[index] += amount as one indivisible step; the value before it. For int64 arrays."""
 
     def generate(context: Any, builder: ir.IRBuilder, call: Any, args: Values) -> ir.Value:
-        return builder.atomic_rmw("add", _element(context, builder, call.args[0], *args[:2]), args[2], "seq_cst")
+        return builder.atomic_rmw("add", address(context, builder, call.args[0], *args[:2]), args[2], "seq_cst")
 
     return types.int64(array, types.intp, types.int64), generate
 
 
-@_instruction
+@instruction
 def load_shared(typing_context: Any, array: Any, index: Any) -> Any:
     """array[index] as another thread last left it, together with everything that thread wrote before."""
 
     def generate(context: Any, builder: ir.IRBuilder, call: Any, args: Values) -> ir.Value:
-        return builder.load_atomic(_element(context, builder, call.args[0], *args), "acquire", 8)
+        return builder.load_atomic(address(context, builder, call.args[0], *args), "acquire", 8)
 
     return types.int64(array, types.intp), generate
 

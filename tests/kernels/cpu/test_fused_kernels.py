@@ -11,9 +11,8 @@ from numba import njit
 from epcore.kernels.cpu.fused import fields as f
 from epcore.kernels.cpu.fused.pointwise import finish
 from epcore.kernels.cpu.fused.threads import LINE, Crew, fetch_add, load_shared, wait
-from epcore.kernels.cpu.fused.tiles import load_tile, sum_range
 from epcore.kernels.cpu.processor import LANES
-from epcore.kernels.cpu.simd import load, load_block, splat, store, store_block
+from epcore.kernels.cpu.simd import load, load_block, load_tile, splat, store, store_block, sum_range
 
 
 @njit(error_model="numpy")
