@@ -157,7 +157,7 @@ from epcore.kernels.cpu import cache
 {change}
 from epcore.kernels.cpu import swish
 swish.forward(np.ones(100, np.float32))
-print(sum(swish.activate.stats.cache_hits.values()), sum(swish.activate.stats.cache_misses.values()))
+print(sum(swish.activate.kernel.stats.cache_hits.values()), sum(swish.activate.kernel.stats.cache_misses.values()))
 """
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
     assert _python(use.format(change=""), **cache) == "0 1"
