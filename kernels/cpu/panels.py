@@ -61,8 +61,8 @@ def place(panels, number):  # type: ignore[no-untyped-def]  # Panels or a record
 
 
 @inlined
-def start(panels, number):  # type: ignore[no-untyped-def]
-    """Vectors of all panels before this one: where its packed weights begin, in units of depth * LANES."""
+def vectors_before(panels, number):  # type: ignore[no-untyped-def]
+    """Vectors of all panels before this one: its packed weights begin at as many times depth * LANES."""
     if number < panels.full:
         return number * panels.full_vectors
     return panels.full * panels.full_vectors + (number - panels.full) * panels.rest_vectors
