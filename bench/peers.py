@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from epcore.inference.fold import Layer, fold
+
 from epcore.models import EfficientPose
 from epcore.shapes import same_padding
 from epcore.threads import get_threads

@@ -1,5 +1,6 @@
-"""Fast inference: `compile` turns a network into a plan (fold -> layout -> program -> executor)."""
+"""Fast inference: `compile` turns a network into a plan (fuse -> bands -> layout -> encode -> executor)."""
 
-from epcore.inference.plan import Plan, Profile, compile
+from epcore.inference.compile import compile
+from epcore.inference.plan import Plan, Profile
 
 __all__ = ["Plan", "Profile", "compile"]

@@ -6,24 +6,43 @@
 
 A plan is a snapshot of the weights. It owns a private memory pool: every map lives there, places are reused within a run. A
 call allocates what it returns, from the current pool, and nothing else; with `out` not even that. How layers fuse is said in
-`epcore.inference.fold`; the kernels are those of `epcore.kernels.cuda`.
+`epcore.inference.fuse`; the kernels are those of `epcore.kernels.cuda`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from epcore.backend import Array, is_cupy, to_numpy
+from epcore.backend import Array, is_cupy, kernel_module, to_numpy
 from epcore.graph import INPUT
 from epcore.graph.passes import at_inference
 from epcore.graph.schedule import finished_values
-from epcore.inference.fold import Layer, fold
-from epcore.kernels.cuda import add, avg_pool, bilinear, concat, conv2d, conv_transpose2d, depthwise_conv2d, squeeze_excite
-from epcore.kernels.cuda.launch import LINEAR, activation_code
+from epcore.inference.fuse import fuse
+from epcore.inference.step import Activation, Convolution, Step
+from epcore.inference.steps.dense import Dense
+from epcore.inference.steps.depthwise import Depthwise
+from epcore.inference.steps.elementwise import Activate, Add, Concat
+from epcore.inference.steps.gate import Gate
+from epcore.inference.steps.pointwise import Pointwise
+from epcore.inference.steps.pool import Pool
+from epcore.inference.steps.upscale import Upscale
+from epcore.kernels.cuda import (
+    add,
+    avg_pool,
+    bilinear,
+    concat,
+    conv2d,
+    conv_transpose2d,
+    depthwise_conv2d,
+    max_pool,
+    squeeze_excite,
+)
+from epcore.kernels.cuda.launch import activation_code
 from epcore.kernels.cuda.loader import require_cupy
 from epcore.models.efficientpose import EfficientPose, PoseOutputs
 from epcore.network import Network
@@ -40,12 +59,11 @@ class FusedNetwork:
     """
 
     def __init__(self, model: Network, put: Callable[[np.ndarray], Array]) -> None:
-        parameters = {name: to_numpy(array) for name, array in model.parameters.items()}
-        layers = fold(model.graph, parameters)
+        steps = fuse(model.graph, {name: to_numpy(array) for name, array in model.parameters.items()})
         self.outputs = dict(at_inference(model.graph).outputs)
         self.dtype = model.dtype
-        finished = finished_values([(layer.output, layer.reads) for layer in layers])
-        self._steps = [(layer.output, self._step(layer, put), names) for layer, names in zip(layers, finished, strict=True)]
+        finished = finished_values([(step.output, step.reads) for step in steps])
+        self._steps = [(step.output, self._call(step, put), names) for step, names in zip(steps, finished, strict=True)]
 
     def __call__(self, x: Array) -> Values:
         """Outputs by label. A map is let go after its last use, so that a memory pool can give its place to the next."""
@@ -58,48 +76,78 @@ class FusedNetwork:
                     del values[name]
         return {label: values[name] for label, name in self.outputs.items()}
 
-    def _step(self, layer: Layer, put: Callable[[np.ndarray], Array]) -> Callable[[Values], Array]:
-        """One layer as a function of the values there are."""
+    def _call(self, step: Step, put: Callable[[np.ndarray], Array]) -> Callable[[Values], Array]:
+        """One step as a function of the values there are."""
 
         def constant(array: np.ndarray) -> Array:
             return put(np.ascontiguousarray(array, self.dtype))
 
-        first = layer.inputs[0]
-        match layer.op:
-            case "add":
-                return lambda values: add.forward(values[first], values[layer.inputs[1]])[0]
-            case "concat":
-                return lambda values: concat.forward(*(values[name] for name in layer.inputs))[0]
-            case "avg_pool":
-                return lambda values: avg_pool.forward(values[first], size=2)[0]
-            case "gate":
-                assert layer.gate is not None
-                gate, kind = layer.gate, layer.gate.activation
-                weights = [constant(gate.reduce.T[None, None]), constant(gate.reduce_bias)]
-                weights += [constant(gate.expand[None, None]), constant(gate.expand_bias)]
+        first = step.inputs[0]
+        match step:
+            case Add():
+                return lambda values: add.forward(values[first], values[step.inputs[1]])[0]
+            case Concat():
+                return lambda values: concat.forward(*(values[name] for name in step.inputs))[0]
+            case Pool(largest=True):
+                return lambda values: max_pool.forward(values[first], size=step.size, stride=step.stride)[0]
+            case Pool():
+                return lambda values: avg_pool.forward(values[first], size=step.size)[0]
+            case Activate():
+                return self._activate(step.activation, lambda values: values[first], constant)
+            case Gate():
+                kind = step.activation.kind
+                weights = [constant(step.reduce.T[None, None]), constant(step.reduce_bias)]
+                weights += [constant(step.expand[None, None]), constant(step.expand_bias)]
                 return lambda values: squeeze_excite.excitation(values[first], *weights, activation=kind)[2]
-        assert layer.weights is not None
-        assert layer.bias is not None
-        w, b = constant(layer.weights), constant(layer.bias)
-        code = activation_code(layer.activation or None, beta=layer.factor, maximum=layer.factor)
-        match layer.op:
-            case "depthwise_conv2d":
-                return lambda values: depthwise_conv2d.fused(values[first], w, b, stride=layer.stride, activation=code)
-            case "conv2d":
+            case Convolution():
+                return self._convolution(step, constant)
+        raise ValueError(f"{step.output} ({step.operator}): CUDA plans cannot take it")
+
+    def _convolution(self, step: Convolution, constant: Callable[[np.ndarray], Array]) -> Callable[[Values], Array]:
+        first, end = step.inputs[0], step.activation
+        if end.kind == "prelu":  # no kernel ends with it
+            return self._activate(end, self._convolution(replace(step, activation=Activation()), constant), constant)
+        b = constant(step.bias)
+        code = activation_code(end.kind or None, beta=end.parameter, maximum=end.parameter)
+        match step:
+            case Depthwise():
+                w = constant(step.weights)
+                return lambda values: depthwise_conv2d.fused(values[first], w, b, stride=step.stride, activation=code)
+            case Dense():
+                w = constant(step.weights)
+                return lambda values: conv2d.fused(values[first], w, b, stride=step.stride, activation=code)
+            case Pointwise():
+                w = constant(step.weights[None, None])
                 return lambda values: conv2d.fused(
                     values[first],
                     w,
                     b,
-                    stride=layer.stride,
+                    stride=1,
                     activation=code,
-                    gate=values[layer.gated] if layer.gated else None,
-                    residual=values[layer.residual] if layer.residual else None,
+                    gate=values[step.gate] if step.gate else None,
+                    residual=values[step.residual] if step.residual else None,
                 )
-            case "conv_transpose2d" if code == LINEAR and _is_bilinear(layer):
+            case Upscale() if _is_bilinear(step):
                 return lambda values: bilinear.forward(values[first])
-            case "conv_transpose2d" if code == LINEAR:
-                return lambda values: conv_transpose2d.forward(values[first], w, b, stride=layer.stride)[0]
-        raise ValueError(f"{layer.output} ({layer.op} with {layer.activation or 'no activation'}): plans cannot take it")
+            case Upscale():
+                w = constant(step.weights)
+                return lambda values: conv_transpose2d.forward(values[first], w, b, stride=step.stride)[0]
+        raise ValueError(f"{step.output} ({step.operator}): CUDA plans cannot take it")
+
+    def _activate(
+        self, end: Activation, before: Callable[[Values], Array], constant: Callable[[np.ndarray], Array]
+    ) -> Callable[[Values], Array]:
+        """An activation by a kernel of its own."""
+        module = kernel_module(end.kind, "cuda")
+        if end.alpha is not None:
+            alpha = constant(end.alpha)
+            return lambda values: module.forward(before(values), alpha)[0]
+        options: dict[str, float] = {}
+        if end.kind == "eswish":
+            options = {"beta": end.parameter}
+        elif end.kind == "relu" and np.isfinite(end.parameter):
+            options = {"maximum": end.parameter}
+        return lambda values: module.forward(before(values), **options)[0]
 
 
 class CudaGraphPlan:
@@ -191,10 +239,8 @@ class CudaGraphPlan:
         return arrays
 
 
-def _is_bilinear(layer: Layer) -> bool:
+def _is_bilinear(step: Upscale) -> bool:
     """Whether a transposed convolution is bilinear upscaling by two, to the bit."""
-    w, b = layer.weights, layer.bias
-    assert w is not None
-    assert b is not None
-    square = w.shape[:2] == (4, 4) and w.shape[2] == w.shape[3] and layer.stride == 2
-    return square and not b.any() and np.array_equal(w, bilinear_kernel(w.shape[2]))
+    w = step.weights
+    square = w.shape[:2] == (4, 4) and w.shape[2] == w.shape[3] and step.stride == 2
+    return square and not step.bias.any() and np.array_equal(w, bilinear_kernel(w.shape[2]))

@@ -11,7 +11,7 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -19,16 +19,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from epcore.graph.passes import at_inference
-from epcore.inference.fold import Layer, fold
-from epcore.inference.program import Program, assemble
+from epcore.inference.encode import Program, redirect
+from epcore.inference.executor import executor
+from epcore.inference.step import Step
 from epcore.kernels.cpu.arrays import empty
-from epcore.kernels.cpu.fused import fields as f
-from epcore.kernels.cpu.fused.threads import LINE, crew
+from epcore.kernels.cpu.crew import LINE, crew
 from epcore.models.efficientpose import EfficientPose, PoseOutputs
 from epcore.network import Network
 from epcore.not_numbers import Source
-from epcore.threads import check_threads, get_threads
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Plan:
     works in; constant_bytes of it are weights, working_bytes are maps (each place used by many of them in turn).
     """
 
-    def __init__(self, model: Network, batch: int, resolution: tuple[int, int], threads: int) -> None:
+    def __init__(self, model: Network, program: Program, batch: int, resolution: tuple[int, int], threads: int) -> None:
         self.name = model.name
         self.batch, self.threads = batch, threads
         self.resolution = resolution[0] if resolution[0] == resolution[1] else resolution
@@ -76,21 +74,19 @@ class Plan:
         self.input_shape = (batch, *resolution, model.graph.input_shape[2])
         self._pose = isinstance(model, EfficientPose)
         self.preprocessing = getattr(model, "preprocessing", "imagenet")
-        layers = fold(model.graph, model.parameters)
-        shapes = model.graph.shapes(batch, self.input_shape[1:])
-        self._program: Program = assemble(layers, shapes, at_inference(model.graph).outputs, threads)
+        self._program = program
         self._crew = crew(threads)
         self._origin = self._program.arena.ctypes.data
         self._views = {label: self._view(label) for label in self._program.outputs}
         # Compiled (or loaded) here and not in the threads: one that failed would leave the others waiting.
-        self._execute = _executor()
+        self._execute = executor()
         counters = np.zeros(1, np.int64)
         self._execute(self._program.arena, self._program.arena, self._program.rows[:0], counters, counters, 0, 1)
 
     @property
-    def layers(self) -> list[Layer]:
-        """The fused layer of every step, in order (reading the picture and copies into concatenations are steps too)."""
-        return [step.layer for step in self._program.steps]
+    def steps(self) -> list[Step]:
+        """What every row of the program does, in order (reading the picture and copies into concatenations are steps too)."""
+        return [row.step for row in self._program.steps]
 
     @property
     def constant_bytes(self) -> int:
@@ -143,13 +139,11 @@ class Plan:
         costs = self._graph.costs(self.batch, self.input_shape[1:])
         shapes = self._graph.shapes(self.batch, self.input_shape[1:])
         timings = Profile()
-        for s, step in enumerate(self._program.steps):
-            layer = step.layer
-            macs = 0 if "(copy)" in step.label else sum(costs[name].macs for name in layer.nodes)
-            touched = [*layer.inputs, layer.output] + ([layer.residual] if layer.residual else [])
-            elements = sum(int(np.prod(shapes[name])) for name in touched)
-            elements += 0 if layer.weights is None else layer.weights.size
-            timings.append(Timing(step.label, layer.op, median(seconds[:, s]), 2 * macs, 4 * elements))
+        for s, row in enumerate(self._program.steps):
+            step = row.step
+            macs = 0 if step.concatenates else sum(costs[name].macs for name in step.nodes)
+            elements = sum(int(np.prod(shapes[name])) for name in (*step.reads, step.output)) + step.weight_count
+            timings.append(Timing(row.label, step.operator, median(seconds[:, s]), 2 * macs, 4 * elements))
         return timings
 
     def __repr__(self) -> str:
@@ -186,7 +180,7 @@ class Plan:
         """The program with outputs that go straight to these arrays: as distances from the arena, in elements."""
         rows = self._program.rows.copy()
         for label, step in self._program.direct.items():
-            rows[step, f.Y] = (arrays[label].ctypes.data - self._origin) // 4
+            redirect(rows, step, (arrays[label].ctypes.data - self._origin) // 4)
         return rows
 
     def _allocate(self) -> dict[str, np.ndarray]:
@@ -232,36 +226,3 @@ class Plan:
             raise ValueError("x is not C-contiguous, expected np.ascontiguousarray(x)")
         if not np.isfinite(x).all():
             raise ValueError(f"x has {int((~np.isfinite(x)).sum())} values that are NaN or infinite")
-
-
-def _executor() -> Callable[..., None]:
-    from epcore.inference.executor import execute
-
-    return execute
-
-
-def compile(
-    model: Network, batch: int = 1, *, resolution: int | tuple[int, int] | None = None, threads: int | None = None
-) -> Plan:
-    """A plan that computes what `model` does at inference, for x of one shape.
-
-    resolution: side, or (height, width), of x; the model's own by default. threads: `epcore.get_threads()` by default.
-    Raises TypeError for anything but a float32 network on NumPy arrays and ValueError for a network with parts that plans
-    do not know, for a batch or thread count below 1, for more threads than `epcore.threads.MOST`, and for a model in training
-    mode.
-    """
-    if not isinstance(model, Network):
-        raise TypeError(f"model is a {type(model).__name__}, expected a network of epcore")
-    if model.training:
-        raise ValueError("the model is in training mode: call model.eval() first, plans use running statistics")
-    if model.dtype != np.float32 or not all(isinstance(array, np.ndarray) for array in model.parameters.values()):
-        raise TypeError(f"compile takes float32 parameters in NumPy arrays, {model.name} has {model.dtype}")
-    threads = get_threads() if threads is None else threads
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"batch is {batch!r}, expected a whole number above 0")
-    check_threads(threads, "threads")
-    if resolution is None:
-        resolution = model.graph.input_shape[:2]  # type: ignore[assignment]
-    elif isinstance(resolution, int):
-        resolution = (resolution, resolution)
-    return Plan(model, batch, resolution, threads)  # type: ignore[arg-type]

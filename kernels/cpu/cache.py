@@ -32,8 +32,7 @@ from epcore.kernels.cpu.cache_folders import Folders, folders, settle
 HERE = Path(__file__).parent
 # Files whose code is compiled into other files' kernels.
 SHARED = (
-    *(HERE / name for name in ("jit.py", "loops.py", "panels.py", "processor.py", "product.py", "reduction.py")),
-    *sorted(HERE.glob("fused/*.py")),
+    *(HERE / name for name in ("crew.py", "jit.py", "loops.py", "panels.py", "processor.py", "product.py", "reduction.py")),
     *sorted(HERE.glob("simd/*.py")),
 )
 
@@ -71,7 +70,7 @@ class KernelCache(FunctionCache):
         self._sources = (self._source, *sources)
         name = function.__qualname__.replace("<", "").replace(">", "")
         version = f"py{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
-        self._prefix = f"{self._source.stem}.{name}.{version}."
+        self._prefix = f"{function.__module__.rpartition('.')[2]}.{name}.{version}."
         self.enable()
 
     @property

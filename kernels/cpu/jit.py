@@ -35,9 +35,9 @@ def serial_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compile(function)
 
 
-def released_kernel(function: Callable[..., Any], *, sources: Iterable[Path] = ()) -> Callable[..., Any]:
-    """Compile a function that lets other Python threads run meanwhile: the plans bring their own threads."""
-    return _compile(function, nogil=True, sources=tuple(sources))
+def released_kernel(*, sources: Iterable[Path] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a function that lets other Python threads run meanwhile: the plans bring their own threads. sources: as above."""
+    return partial(_compile, nogil=True, sources=tuple(sources))
 
 
 inlined = njit(error_model="numpy", forceinline=True)  # a part of kernels, cached with them

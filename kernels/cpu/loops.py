@@ -57,7 +57,7 @@ def _compiled(loop: Callable[[Any], Callable[..., None]], function: Callable[...
     """The loop around a function, under the function's name; its machine code depends on both files."""
     run = loop(njit(error_model="numpy", forceinline=True)(function))
     assert isinstance(run, FunctionType)
-    run.__qualname__ = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
+    run.__module__, run.__qualname__ = function.__module__, function.__qualname__
     run.__doc__ = function.__doc__
     return kernel(run, sources=[Path(inspect.getfile(function))])
 
