@@ -33,8 +33,11 @@ class Mistake:
 
 def mistakes(op: str, shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[Mistake]:
     """All that could be made in a layer: shapes of the arrays it takes, its attributes. None that change nothing there."""
+    x = shapes[0]
     if op in _BY_OPERATOR:
         yield from _BY_OPERATOR[op](shapes, attributes)
+    elif OPS[op].arity == 1 and OPS[op].window(x, **attributes) is None and OPS[op].output_shape(x, **attributes) == x:
+        yield from _activation(_known(op, attributes))  # element by element
 
 
 def _right(op: str, *arrays: Any, **attributes: Any) -> np.ndarray:
@@ -88,12 +91,14 @@ def _convolution(op: str) -> Callable[[list[Shape | None], dict[str, Any]], Iter
             yield Mistake("kernel turned by 180 degrees", hint, _with_kernel(op, lambda w: w[::-1, ::-1]))
             exchanged = _with_kernel(op, lambda w: w.swapaxes(0, 1))
             yield Mistake("height and width of the kernel exchanged", "kernels are (kh, kw, ...)", exchanged)
-        if op == "conv2d" and w[2] == w[3] and w[2] > 1:
+        axes = OPS[op].kernel_axes
+        dense = axes is not None and not axes.depthwise
+        if dense and w[2] == w[3] and w[2] > 1:
             hint = "kernels are (kh, kw, Cin, Cout)"
             yield Mistake(
                 "input and output channels of the kernel exchanged", hint, _with_kernel(op, lambda w: w.swapaxes(2, 3))
             )
-        if op == "conv2d":
+        if dense:
             scrambled = _with_kernel(op, lambda w: w.reshape(w.shape[::-1][:2] + w.shape[:2]).transpose(2, 3, 1, 0))
             hint = "to (Cout, Cin, kh, kw) kernels are transposed by (3, 2, 0, 1)"
             yield Mistake("kernel reshaped to (Cout, Cin, kh, kw) instead of transposed", hint, scrambled)
@@ -230,19 +235,26 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
     "none": lambda x: x,
 }
-_NAMES = {"swish": "swish, x sigmoid(x)", "eswish": "E-swish, 1.25 x sigmoid(x)", "sigmoid": "sigmoid"}
+_SAMPLES = np.linspace(-8, 8, 65)
 
 
-def _activation(op: str) -> Callable[[list[Shape | None], dict[str, Any]], Iterator[Mistake]]:
-    def make(shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[Mistake]:
-        relu = "ReLU" if attributes.get("maximum") is None else "ReLU6"
-        right = _NAMES.get(op, relu if op == "relu" else "PReLU")
-        for name, function in ACTIVATIONS.items():
-            if name != right:
-                hint = f"the activation here is {right}"
-                yield Mistake(f"activation: {name}", hint, lambda x, *rest, _f=function, **a: _f(x))
+def _known(op: str, attributes: dict[str, Any]) -> str:
+    """What `ACTIVATIONS` calls an elementwise operator; the operator's own name where it is none of them."""
+    y = _right(op, _SAMPLES, **attributes)
+    names = [name for name, function in ACTIVATIONS.items() if np.allclose(function(_SAMPLES), y, rtol=1e-9, atol=1e-9)]
+    return names[0] if names else ", ".join([op, *(f"{key} {value}" for key, value in attributes.items())])
 
-    return make
+
+def _activation(right: str) -> Iterator[Mistake]:
+    """Every other activation. right: what is computed here."""
+    for name, function in ACTIVATIONS.items():
+        if name != right:
+            hint = f"the activation here is {right}"
+            yield Mistake(f"activation: {name}", hint, lambda x, *rest, _f=function, **a: _f(x))
+
+
+def _prelu(shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[Mistake]:
+    return _activation("PReLU")
 
 
 def _squeeze_excite(shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[Mistake]:
@@ -260,7 +272,7 @@ def _squeeze_excite(shapes: list[Shape | None], attributes: dict[str, Any]) -> I
 
         return forward
 
-    inside = _NAMES.get(right, right)
+    inside = _known(right, {})
     for name, function in ACTIVATIONS.items():
         if name != inside:
             yield Mistake(f"inside squeeze-excite, activation: {name}", f"it is {inside}", variant(activation=function))
@@ -334,11 +346,7 @@ _BY_OPERATOR: dict[str, Callable[[list[Shape | None], dict[str, Any]], Iterator[
     "depthwise_conv2d": _convolution("depthwise_conv2d"),
     "conv_transpose2d": _transposed,
     "batch_norm": _batch_norm,
-    "swish": _activation("swish"),
-    "eswish": _activation("eswish"),
-    "sigmoid": _activation("sigmoid"),
-    "relu": _activation("relu"),
-    "prelu": _activation("prelu"),
+    "prelu": _prelu,
     "squeeze_excite": _squeeze_excite,
     "avg_pool": _avg_pool,
     "max_pool": _max_pool,

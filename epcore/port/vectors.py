@@ -104,11 +104,10 @@ def network_vectors(
                 arrays[f"{short}channels/{node.name}"] = channel_statistics(y).astype(dtype)
         layers.append(entry)
     gradient_facts = {}
-    ops = {name: node.op for node in model.graph.nodes.values() for name in node.parameters if name is not None}
     for key in [key for key in exact if not key.startswith("layer")]:
         name = key.partition("/")[2]
         gradient_facts[key] = {"rounding": _distance(rounded[key], exact[key]), "largest": float(np.abs(exact[key]).max())}
-        arrays[key] = _stored(exact[key], layout, dtype, kernel_of=ops[name] if name.endswith("/kernel") else None)
+        arrays[key] = _stored(exact[key], layout, dtype, kernel=name.endswith("/kernel"))
     manifest = {
         "epcore_format": FORMAT,
         "kind": "network",
@@ -168,7 +167,7 @@ def operator_vectors(*, layout: str = "NHWC", dtype: str = "float32", seed: int 
             rounding[f"d{names[position]}"] = _distance(gradients_single[position], gradients[position])
         prefix = f"cases/{case.op}/{number}"
         for name, array in values.items():
-            arrays[f"{prefix}/{name}"] = _stored(array, layout, dtype, kernel_of=case.op if is_kernel(name) else None)
+            arrays[f"{prefix}/{name}"] = _stored(array, layout, dtype, kernel=is_kernel(name))
         shapes = {name: list(arrays[f"{prefix}/{name}"].shape) for name in values}
         entries.append(
             {
@@ -241,10 +240,10 @@ def _axes(shape: tuple[int, ...], layout: str) -> list[int]:
     return [shape[0], shape[3], shape[1], shape[2]] if layout == "NCHW" and len(shape) == 4 else list(shape)
 
 
-def _stored(array: np.ndarray, layout: str, dtype: str, *, kernel_of: str | None = None) -> np.ndarray:
+def _stored(array: np.ndarray, layout: str, dtype: str, *, kernel: bool = False) -> np.ndarray:
     if layout == "NCHW":
-        if kernel_of is not None:
-            array = kernel_to_nchw(array, depthwise=kernel_of == "depthwise_conv2d")
+        if kernel:
+            array = kernel_to_nchw(array)
         elif array.ndim == 4:
             array = nhwc_to_nchw(array)
     return np.ascontiguousarray(array, dtype=dtype)
