@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from epcore.op import Op
-from epcore.ops import OPS
+from epcore.ops import OPS, eswish, relu
 from epcore.shapes import Shape
 
 
@@ -111,13 +111,13 @@ def _standard(op: Op, rng: np.random.Generator, kinks: tuple[float, ...] = (), *
 
 
 def _relu(rng: np.random.Generator) -> Iterator[Case]:
-    yield from _standard(OPS["relu"], rng)
-    yield from _standard(OPS["relu"], rng, kinks=(6.0,), maximum=6.0)
+    yield from _standard(relu.OP, rng)
+    yield from _standard(relu.OP, rng, kinks=(6.0,), maximum=6.0)
 
 
 def _eswish(rng: np.random.Generator) -> Iterator[Case]:
-    yield from _standard(OPS["eswish"], rng)
-    yield from _standard(OPS["eswish"], rng, beta=1.75)
+    yield from _standard(eswish.OP, rng)
+    yield from _standard(eswish.OP, rng, beta=1.75)
 
 
 def _prelu(rng: np.random.Generator) -> Iterator[Case]:
