@@ -10,7 +10,7 @@ import numpy as np
 
 from epcore.graph import INPUT, Graph
 from epcore.port.compare import detect_layout, kernel_to_hwio, to_nhwc
-from epcore.port.evaluate import Arrays
+from epcore.port.setting import Arrays
 from epcore.shapes import Shape
 
 # Entries of our own files that are no layers; a port may hand them back unchanged.

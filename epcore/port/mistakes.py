@@ -16,7 +16,7 @@ import numpy as np
 from epcore.ops import OPS
 from epcore.ops.batch_norm import EPSILON
 from epcore.ops.conv_transpose2d import bilinear_kernel
-from epcore.port.evaluate import Forward
+from epcore.port.setting import Forward
 from epcore.shapes import Shape, same_padding
 
 ORDERS_OF_CONCAT = 24  # four inputs; of more only the reversed order is tried

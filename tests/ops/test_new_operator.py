@@ -32,11 +32,11 @@ from epcore.graph import INPUT, Graph, GraphBuilder
 from epcore.network import Network
 from epcore.ops import OPS
 from epcore.port.diff import find_divergences
-from epcore.port.evaluate import Setting
 from epcore.port.readiness.assess import FLOAT16, INT8, assess
 from epcore.port.readiness.device import device_network
 from epcore.port.readiness.findings import find
 from epcore.port.readiness.text import half_text, int8_text, layers_text
+from epcore.port.setting import Setting
 from epcore.port.store import Vectors, read_vectors, write_vectors
 from epcore.port.vectors import network_vectors
 from epcore.tape import Tape
