@@ -122,11 +122,15 @@ def _step_back(
     computes = bool(cost.backward_macs or cost.backward_elementwise)
     differentiable = op.differentiable(len(taken))
     scratch = _Block(meter, _padded(node, graph, shapes))
-    arguments = [(name, shapes[name], name in needs_gradient) for name in node.inputs]
-    arguments += [(name, graph.parameters[name].shape, name in trainable) for name in node.parameters if name is not None]
+    mask = [None] if node.identity_at_inference else []
+    arguments: list[tuple[str, Shape, bool]] = []
     new: list[_Block | None] = []
-    for position, (_, shape, wanted) in enumerate(arguments):
-        if position not in differentiable or (not wanted and op.selective):
+    for position, (name, shape) in enumerate(zip([*node.inputs, *mask, *node.parameters], taken, strict=True)):
+        if name is None or shape is None or position not in differentiable:
+            continue
+        wanted = name in needs_gradient or name in trainable
+        arguments.append((name, shape, wanted))
+        if not wanted and op.selective:
             new.append(None)
         else:
             new.append(_Block(meter, shape) if computes else dy)  # what computes nothing hands dy on

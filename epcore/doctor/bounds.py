@@ -26,12 +26,12 @@ def allowed(op: str, arrays: Arrays, attributes: dict[str, Any], dy: np.ndarray,
     if len(counts) < len(right):  # any number of inputs
         counts = (*counts, *(counts[-1:] * (len(right) - len(counts))))
     scales = _SCALES[op](arrays, attributes, dy) if op in _SCALES else {}
-    found = []
+    errors = []
     for i, (terms, array) in enumerate(zip(counts, right, strict=False)):
         largest = 0.0 if array is None else float(np.abs(array).max())
         factor = 2 * sqrt(terms) + (8 if terms in (ELEMENTWISE, 1) else 0)
-        found.append(factor * EPS * max(largest, scales.get(i, 0.0)))
-    return found
+        errors.append(factor * EPS * max(largest, scales.get(i, 0.0)))
+    return errors
 
 
 # ---- summed terms of y and of every gradient, by operator
