@@ -116,8 +116,8 @@ class Op:
     data: names of the inputs that are data or state, whose gradient is None.
     identity_at_inference: at inference y is x, and the operator is left out. In training it takes a mask (N,1,1,1) besides its
         inputs, which whoever runs it draws.
-    batch_statistics: forward and backward take `training`: x's own mean and variance, which forward saves in the places 2 and
-        3, or the running ones.
+    batch_statistics: takes x, gamma, beta, running mean and variance; forward and backward take `training`: x's own mean and
+        variance, which forward saves in the places 2 and 3, or the running ones.
     exponential: element by element, with an exponential in it that overflows or saturates for large x.
     kinks: values of x at which y has no derivative. ties: nor has it where elements of x are equal.
     operations: what one element of the kind that has the operator's name in `cost` is in arithmetic operations, forward and

@@ -108,57 +108,47 @@ def _convolution(op: str) -> Callable[[list[Shape | None], dict[str, Any]], Iter
     return make
 
 
+def _cropped(shift: int) -> Forward:
+    """The transposed convolution with its output so many pixels further down and right."""
+
+    def forward(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
+        wide = _right("conv_transpose2d", np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0))), w, b, stride=stride)
+        start, H, W = 2 * stride + shift, x.shape[1] * stride, x.shape[2] * stride
+        return wide[:, start : start + H, start : start + W]
+
+    return forward
+
+
+def _resized(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
+    """Twice the size, the values at the edge repeated beyond it."""
+    wide = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    return _right("conv_transpose2d", wide, w, b, stride=2)[:, 2:-2, 2:-2]
+
+
+def _aligned(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
+    """Twice the size, linearly, the corners' centres where they were."""
+    for axis in (1, 2):
+        n = x.shape[axis]
+        at = np.linspace(0, n - 1, 2 * n)
+        low = np.minimum(at.astype(int), max(n - 2, 0))
+        high = np.minimum(low + 1, n - 1)
+        shape = [1] * 4
+        shape[axis] = 2 * n
+        part = (at - low).reshape(shape)
+        x = x.take(low, axis) * (1 - part) + x.take(high, axis) * part
+    return x
+
+
 def _transposed(shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[Mistake]:
     op, (x, w) = "conv_transpose2d", (shapes[0], shapes[1])
     assert x is not None and w is not None
-
-    def cropped(shift: int) -> Forward:
-        def forward(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
-            wide = _right(op, np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0))), w, b, stride=stride)
-            start, H, W = 2 * stride + shift, x.shape[1] * stride, x.shape[2] * stride
-            return wide[:, start : start + H, start : start + W]
-
-        return forward
-
     crop = max(w[0] - attributes.get("stride", 2), 0) // 2
     if crop:
         hint = f"SAME crops {crop} at the start, as padding={crop} in PyTorch"
-        yield Mistake("border of the transposed convolution: nothing cropped at the start", hint, cropped(-crop))
-        yield Mistake(f"border of the transposed convolution: {2 * crop} cropped at the start", hint, cropped(crop))
+        yield Mistake("border of the transposed convolution: nothing cropped at the start", hint, _cropped(-crop))
+        yield Mistake(f"border of the transposed convolution: {2 * crop} cropped at the start", hint, _cropped(crop))
     if w[0] == 4 and attributes.get("stride", 2) == 2:
-        hint = "a transposed convolution fades to zero at the border"
-
-        def resized(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
-            wide = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-            return _right(op, wide, w, b, stride=2)[:, 2:-2, 2:-2]
-
-        title = "border of the transposed convolution: values at the edge repeated, as a bilinear resize does"
-        yield Mistake(title, hint, resized)
-
-        def aligned(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
-            for axis in (1, 2):
-                n = x.shape[axis]
-                at = np.linspace(0, n - 1, 2 * n)
-                low = np.minimum(at.astype(int), max(n - 2, 0))
-                high = np.minimum(low + 1, n - 1)
-                shape = [1] * 4
-                shape[axis] = 2 * n
-                part = (at - low).reshape(shape)
-                x = x.take(low, axis) * (1 - part) + x.take(high, axis) * part
-            return x
-
-        yield Mistake(
-            "resized with aligned corners", "the kernel is bilinear with half-pixel centres, faded at the border", aligned
-        )
-        yield Mistake(
-            "resized to the nearest pixel", "the kernel is bilinear", lambda x, w, b=None, **a: x.repeat(2, 1).repeat(2, 2)
-        )
-        if w[2] == w[3]:
-            yield Mistake(
-                "bilinear kernel at half its weight",
-                "the kernel's four taps that meet a pixel sum to 1",
-                lambda x, w, b=None, **a: _right(op, x, bilinear_kernel(w.shape[2]) / 2, b, **a),
-            )
+        yield from _doubled(w)
     if w[0] > 1:
         turned = _with_kernel(op, lambda w: w[::-1, ::-1])
         yield Mistake("kernel turned by 180 degrees", "y[2i + u - 1] += x[i] w[u]", turned)
@@ -167,6 +157,23 @@ def _transposed(shapes: list[Shape | None], attributes: dict[str, Any]) -> Itera
         yield Mistake("input and output channels of the kernel exchanged", "kernels are (kh, kw, Cout, Cin)", exchanged)
     if len(shapes) > 2 and shapes[2] is not None:
         yield Mistake("without its bias", "this layer has a bias", lambda x, w, b, **a: _right(op, x, w, None, **a))
+
+
+def _doubled(w: Shape) -> Iterator[Mistake]:
+    """Of the upscaling by a 4x4 kernel: another resize in its place."""
+    title = "border of the transposed convolution: values at the edge repeated, as a bilinear resize does"
+    yield Mistake(title, "a transposed convolution fades to zero at the border", _resized)
+    hint = "the kernel is bilinear with half-pixel centres, faded at the border"
+    yield Mistake("resized with aligned corners", hint, _aligned)
+    yield Mistake(
+        "resized to the nearest pixel", "the kernel is bilinear", lambda x, w, b=None, **a: x.repeat(2, 1).repeat(2, 2)
+    )
+    if w[2] == w[3]:
+        yield Mistake(
+            "bilinear kernel at half its weight",
+            "the kernel's four taps that meet a pixel sum to 1",
+            lambda x, w, b=None, **a: _right("conv_transpose2d", x, bilinear_kernel(w.shape[2]) / 2, b, **a),
+        )
 
 
 # ---- normalisation and activations ----------------------------------------------------------------------------------------
