@@ -48,11 +48,10 @@ ELEMENTS = 16 * 16 * 8 + 8 * 8 * 8  # of the two activations below
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setattr(epcore.ops, "__path__", [*epcore.ops.__path__, str(FILE.parent)])
-        module = import_module(f"epcore.ops.{NAME}")
-        patch.setitem(OPS, NAME, module.OP)
-        yield
+    monkeypatch.setattr(epcore.ops, "__path__", [*epcore.ops.__path__, str(FILE.parent)])
+    module = import_module(f"epcore.ops.{NAME}")
+    monkeypatch.setitem(OPS, NAME, module.OP)
+    yield
     del sys.modules[module.__name__]
     delattr(epcore.ops, NAME)
     for cached in (backend.has_kernel, backend.kernel_module):
