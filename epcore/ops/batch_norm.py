@@ -41,8 +41,8 @@ Saved:
     cheaper than M*C stored floats.
 
 Cost:
-    Every element once forward, once backward (a convention prices the element); what a batch's statistics cost on top is the
-    convention's too, since it depends on training.
+    Every element once forward, times a scale and plus a shift; once backward: z two operations, dbeta one, dgamma two, dx one
+    more. What a batch's statistics cost on top is said by the counting convention, since it depends on training.
 
 Source:
     Ioffe and Szegedy 2015, Algorithm 1 and the chain rule after it. Running statistics and epsilon: Keras.
@@ -132,5 +132,7 @@ OP = Op(
     cost,
     data=("running_mean", "running_variance"),
     batch_statistics=True,
+    operations=(2, 6),
+    onnx="BatchNormalization",
     keeps=keeps,
 )
