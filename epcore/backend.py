@@ -44,6 +44,11 @@ def to_numpy(array: Array) -> np.ndarray:
     return array.get() if is_cupy(array) else np.asarray(array)
 
 
+def to_device_of(array: Array, x: Array) -> Array:
+    """x on the side where `array` is: a CuPy array on its GPU, or a NumPy array."""
+    return to_numpy(x) if not is_cupy(array) else sys.modules["cupy"].asarray(x)
+
+
 def array_module(*arrays: object) -> ModuleType:
     """`numpy` or `cupy`, whichever the arrays belong to. None is skipped.
 
@@ -107,6 +112,11 @@ def kernel_module(op: str, backend: str) -> ModuleType:
         raise ValueError(f"{op} has no kernel on backend {backend!r}: there is no module {name}") from None
 
 
+def automatic(on_gpu: bool, single: bool) -> str:
+    """The backend that `auto` stands for, for arrays on a GPU or not, all of them float32 or not."""
+    return "cuda" if on_gpu else "cpu" if single else "reference"
+
+
 def kernel(op_name: str, *arrays: object) -> Kernel:
     """`(forward, backward)` of an operator for these arrays under the current backend.
 
@@ -116,7 +126,7 @@ def kernel(op_name: str, *arrays: object) -> Kernel:
     on_gpu = array_module(*arrays).__name__ == "cupy"
     if name == "auto":
         single = all(getattr(array, "dtype", None) == np.float32 for array in arrays if array is not None)
-        name = "cuda" if on_gpu else "cpu" if single else "reference"
+        name = automatic(on_gpu, single)
     elif name == "cuda" and not on_gpu:
         raise TypeError(f"backend 'cuda' takes CuPy arrays, {op_name} got NumPy arrays")
     elif name == "cpu" and on_gpu:

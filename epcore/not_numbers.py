@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from epcore.backend import Array, array_module, current_backend, is_cupy, kernel, to_numpy, use_backend
+from epcore.backend import Array, array_module, automatic, current_backend, is_cupy, kernel, to_numpy, use_backend
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.passes import at_inference
 from epcore.graph.schedule import schedule
 from epcore.network import Network
 from epcore.ops import OPS
+
+if TYPE_CHECKING:
+    from epcore.inference.engine import Engine
 
 DOCTOR = "`epcore doctor` checks every kernel of this machine"
 LARGE = 10.0  # a picture's values are below 3 after normalisation: beyond this the input is called too large, else the weights
@@ -36,7 +39,7 @@ class NotNumbersError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """What a plan was made from, without copies: the arrays are the model's own. backend: whose kernels the plan runs on."""
+    """What an engine was made from, without copies: the arrays are the model's own. backend: whose kernels it runs on."""
 
     name: str
     graph: Graph
@@ -48,29 +51,27 @@ class Source:
         return cls(model.name, model.graph, dict(model.parameters), backend)
 
 
-def require_numbers(maps: Array, model: Any, x: Array) -> None:
+def require_numbers(maps: Array, model: Network | Engine, x: Array) -> None:
     """Raises NotNumbersError where the maps that `model` gave for x hold NaN or infinite values.
 
-    maps (N,...), x (N,H,W,C): NumPy or CuPy. model: a network or a plan; for anything else the cause stays unknown.
+    maps (N,...), x (N,H,W,C): NumPy or CuPy. The cause of an engine without `source` stays unknown.
     """
     if bool(array_module(maps).isfinite(maps).all()):
         return
     wrong = np.flatnonzero(~np.isfinite(to_numpy(maps)).reshape(len(maps), -1).all(axis=1))
     index = int(wrong[0])
     which = f" (picture {index + 1} of {len(maps)})" if len(maps) > 1 else ""
-    raise NotNumbersError(
-        f"the maps of {_name(model)} hold NaN or infinite values{which}: {reason(model, x[index : index + 1])}"
-    )
+    raise NotNumbersError(f"the maps of {model.name} hold NaN or infinite values{which}: {reason(model, x[index : index + 1])}")
 
 
-def reason(model: Any, x: Array) -> str:
+def reason(model: Network | Engine, x: Array) -> str:
     """The cause in words, for x (1,H,W,C) whose maps are not numbers."""
-    source = _source(model)
+    source = Source.of(model, backend_of(model)) if isinstance(model, Network) else model.source
     if source is None:
         return "it is no network or plan of epcore, so why is not known"
     if damage := damaged_weights(source.graph.nodes.values(), source.parameters):
         return f"its weights are damaged: {damage}"
-    x = to_numpy(x)
+    x = to_numpy(x).astype(next(iter(source.parameters.values())).dtype, copy=False)
     if not np.isfinite(x).all():
         return f"x itself has {int((~np.isfinite(x)).sum())} values that are NaN or infinite"
     try:
@@ -179,23 +180,7 @@ def _overflow(node: Node, reached: float, x: np.ndarray, parameters: Mapping[str
     )
 
 
-def _source(model: Any) -> Source | None:
-    if isinstance(model, Network):
-        return Source(model.name, model.graph, model.parameters, backend_of(model))
-    source = getattr(model, "source", None)
-    return source if isinstance(source, Source) else None
-
-
-def backend_of(model: Network) -> str:
-    """Whose kernels `model(x)` runs on under the current backend."""
-    name = current_backend()
-    if name != "auto":
-        return name
-    if is_cupy(next(iter(model.parameters.values()))):
-        return "cuda"
-    return "cpu" if model.dtype == np.float32 else "reference"
-
-
-def _name(model: Any) -> str:
-    source = _source(model)
-    return type(model).__name__ if source is None else source.name
+def backend_of(model: Network, backend: str | None = None) -> str:
+    """Whose kernels `model(x)` runs on under a backend; None: the current one."""
+    backend = backend or current_backend()
+    return automatic(is_cupy(model.any_parameter), model.dtype == np.float32) if backend == "auto" else backend

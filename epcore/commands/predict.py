@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from epcore.backend import use_backend
 from epcore.base.files import STDOUT, check_writable, write_atomically
 from epcore.base.progress import progress
-from epcore.commands.model import add_model_arguments, load_model, run_by
+from epcore.commands.model import add_model_arguments, load_model
+from epcore.inference.engine import engine
 
 if TYPE_CHECKING:
     from epcore.pose import Pose
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments)
     for image in arguments.images:  # headers of all first: a misspelt name should not show only after an hour
         open_picture(image).close()
-    model = run_by(arguments.backend, load_model(arguments))
+    model = engine(load_model(arguments), backend=arguments.backend)
     names = overlay_names(arguments.images, arguments.overlay) if arguments.overlay else []
     poses: list[Pose] = []
     with staged_folder(arguments.overlay) as overlays, use_backend(arguments.backend):
