@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from epcore.backend import to_numpy
-from epcore.inference.engine import PoseModel, as_engine
+from epcore.inference.engine import Engine, PoseModel, as_engine
 from epcore.not_numbers import require_numbers
 from epcore.pose.decode import decode
-from epcore.pose.picture import Picture
-from epcore.pose.preprocess import preprocess
+from epcore.pose.picture import Picture, read_picture
+from epcore.pose.preprocess import preprocess_pixels
 from epcore.pose.skeleton import KEYPOINTS
 
 
@@ -75,10 +75,14 @@ def predict(image: Picture, model: PoseModel, *, real_time: bool = False) -> Pos
     for a model in training mode or one whose maps are not numbers, saying whether weights, input or kernels are at fault
     (`epcore.not_numbers`).
     """
-    engine = as_engine(model)
+    return predict_pixels(read_picture(image), as_engine(model), real_time=real_time)
+
+
+def predict_pixels(pixels: np.ndarray, engine: Engine, *, real_time: bool = False) -> Pose:
+    """`predict` for what `read_picture` gave, (H,W,3) uint8, and what `engine` or `as_engine` chose."""
     if not isinstance(engine.resolution, int):
         raise ValueError(f"the model takes input of {engine.resolution} pixels, expected a square")
-    x, geometry = preprocess(image, engine.resolution, engine.preprocessing)
+    x, geometry = preprocess_pixels(pixels, engine.resolution, engine.preprocessing)
     maps = to_numpy(engine(x).final)[0]
     if maps.shape[-1] != len(KEYPOINTS):
         raise ValueError(f"the model gives {maps.shape[-1]} confidence maps, expected {len(KEYPOINTS)}")
