@@ -174,7 +174,7 @@ class Network:
         arguments += [None if name is None else parameters[name] for name in node.parameters]
         y, saved = call(node.op, arguments, attributes)
         if batch_statistics and training:
-            self._follow(node, *saved[2:4])
+            self._update_running_statistics(node, *saved[2:4])
         return y
 
     def _drop_mask(self, x: Any, node: Node) -> Array:
@@ -190,8 +190,8 @@ class Network:
         """
         self._drop_rng, self._shard = np.random.default_rng(seed), shard
 
-    def _follow(self, node: Node, mean: Array, variance: Array) -> None:
-        """Let the running statistics follow one training batch."""
+    def _update_running_statistics(self, node: Node, mean: Array, variance: Array) -> None:
+        """mean, variance (C,): of one training batch, as this node saw it."""
         for name, batch in zip(node.parameters[2:4], (mean, variance), strict=True):
             assert name is not None
             self.parameters[name] = update_running(self.parameters[name], batch, self.momentum)

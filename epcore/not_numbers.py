@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,18 +89,18 @@ def damaged_weights(nodes: Iterable[Node], parameters: Mapping[str, Array], *, r
 
     running False leaves out running statistics: batch norms in training do not use theirs.
     """
-    found = []
+    damages = []
     for node in nodes:
         for position, name in enumerate(node.parameters):
             if name is None or (OPS[node.op].batch_statistics and position >= 2 and not running):
                 continue
             array = to_numpy(parameters[name])
             if count := int((~np.isfinite(array)).sum()):
-                found.append(f"{name} has {count} values that are NaN or infinite")
+                damages.append(f"{name} has {count} values that are NaN or infinite")
             elif OPS[node.op].batch_statistics and position == 3 and not (array + node.attributes["epsilon"] > 0).all():
-                found.append(f"{name} is negative ({array.min():.3g})")
-    more = f", and {len(found) - NAMED} more arrays" if len(found) > NAMED else ""
-    return ", ".join(found[:NAMED]) + more
+                damages.append(f"{name} is negative ({array.min():.3g})")
+    more = f", and {len(damages) - NAMED} more arrays" if len(damages) > NAMED else ""
+    return ", ".join(damages[:NAMED]) + more
 
 
 def kernel_fault(node: Node, arguments: list[Any], backend: str, attributes: Mapping[str, Any]) -> str:
@@ -117,8 +118,8 @@ def _compare(source: Source, x: np.ndarray) -> str:
         if not (reached := float(np.abs(y).max())) < NEAR * np.finfo(y.dtype).max:
             return _overflow(node, reached, x, parameters)
         if not fault and source.backend != "reference":
-            found = _fault(source.backend, node, arguments, _attributes(node), y)
-            fault = f"{node.op} (layer {node.name}), which {found}" if found else ""
+            deviation = _fault(source.backend, node, arguments, _attributes(node), y)
+            fault = f"{node.op} (layer {node.name}), which {deviation}" if deviation else ""
     same = "from the same x and weights the reference computes maps that are numbers"
     if source.backend == "reference":
         return f"{same} when asked again: this machine does not compute reliably"
@@ -171,7 +172,7 @@ def _fault(backend: str, node: Node, arguments: list[Any], attributes: Mapping[s
 
 def _overflow(node: Node, reached: float, x: np.ndarray, parameters: Mapping[str, np.ndarray]) -> str:
     largest = float(np.abs(x).max())
-    name, weight = max(((name, float(np.abs(array).max())) for name, array in parameters.items()), key=lambda each: each[1])
+    name, weight = max(((name, float(np.abs(array).max())) for name, array in parameters.items()), key=itemgetter(1))
     guilty = "input is" if largest > LARGE else "weights are"
     how = f"reaches {reached:.2g} of at most {np.finfo(x.dtype).max:.2g}" if np.isfinite(reached) else "overflows"
     return (

@@ -47,16 +47,16 @@ def evaluate_dataset(
     names, predictions, scores, truths = [], [], [], []
     for index in progress(range(len(dataset))):
         record = dataset.record(index)
-        points, heights, _ = predict_record(predict_maps, record, resolution, scales=scales, flip=flip)
+        located, heights, _ = predict_record(predict_maps, record, resolution, scales=scales, flip=flip)
         if record.head_box is None:
             raise ValueError(f"{record.name} has no head box: PCKh cannot be computed for it")
         names.append(record.name)
-        predictions.append(points)
+        predictions.append(located)
         scores.append(heights)
         truths.append((record.keypoints, record.annotated, record.head_box))
     keypoints, annotated, boxes = (np.stack(column) for column in zip(*truths, strict=True))
-    found = np.stack(predictions)
-    return Evaluation(names, found, np.stack(scores), normalized_distances(found, keypoints, annotated, boxes))
+    points = np.stack(predictions)
+    return Evaluation(names, points, np.stack(scores), normalized_distances(points, keypoints, annotated, boxes))
 
 
 def predict_record(

@@ -98,14 +98,14 @@ class TrainConfig:
     backend: str = option("auto", "what computes", choices=BACKENDS)
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            wanted: tuple[type, ...] = _TYPES.get(str(each.type), (str,))
-            if not isinstance(value, wanted) or (isinstance(value, bool) and each.type != "bool"):
-                raise TypeError(f"{each.name} is {value!r}, expected {each.type}")
-            choices = each.metadata["choices"]
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            wanted: tuple[type, ...] = _TYPES.get(str(entry.type), (str,))
+            if not isinstance(value, wanted) or (isinstance(value, bool) and entry.type != "bool"):
+                raise TypeError(f"{entry.name} is {value!r}, expected {entry.type}")
+            choices = entry.metadata["choices"]
             if choices and value not in choices:
-                raise ValueError(f"{each.name} is {value!r}, expected one of {', '.join(choices)}")
+                raise ValueError(f"{entry.name} is {value!r}, expected one of {', '.join(choices)}")
         pose_config(self.variant)
         if self.data == "mpii" and not self.folder:
             raise ValueError("folder is missing: where is MPII?")
@@ -157,8 +157,8 @@ class TrainConfig:
     def to_toml(self) -> str:
         """Every field on a line, with what it means."""
         lines = []
-        for each in fields(self):
-            lines.append(f"{each.name} = {json.dumps(getattr(self, each.name))}  # {each.metadata['help']}")
+        for entry in fields(self):
+            lines.append(f"{entry.name} = {json.dumps(getattr(self, entry.name))}  # {entry.metadata['help']}")
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -177,11 +177,11 @@ class TrainConfig:
 
     def check_resumable(self, saved: TrainConfig) -> None:
         """Raises ValueError naming the first field that differs from the run's own and would change its result."""
-        for each in fields(self):
-            ours, theirs = getattr(self, each.name), getattr(saved, each.name)
-            if ours != theirs and not each.metadata["free"]:
+        for entry in fields(self):
+            ours, theirs = getattr(self, entry.name), getattr(saved, entry.name)
+            if ours != theirs and not entry.metadata["free"]:
                 raise ValueError(
-                    f"cannot resume: {each.name} is {ours!r}, but the run was started with {theirs!r}; "
+                    f"cannot resume: {entry.name} is {ours!r}, but the run was started with {theirs!r}; "
                     "leave it out, or start a new run with --init"
                 )
 
@@ -197,6 +197,6 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _check_names(values: Mapping[str, Any], where: str) -> None:
-    known = [each.name for each in fields(TrainConfig)]
+    known = [entry.name for entry in fields(TrainConfig)]
     if unknown := [name for name in values if name not in known]:
         raise ValueError(f"{where} has the field {unknown[0]!r}, expected some of {', '.join(known)}")

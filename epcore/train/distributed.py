@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from epcore.backend import Array, Kernel, array_module, is_cupy
+from epcore.backend import Array, Kernel, is_cupy, to_device_of, to_numpy
 from epcore.ops import OPS
 from epcore.tape import Tape
 
@@ -65,7 +65,7 @@ class MpiProcesses:
 
     def sum(self, array: Array) -> Array:
         if is_cupy(array):
-            return array_module(array).asarray(self.sum(array.get()))
+            return to_device_of(array, self.sum(to_numpy(array)))
         array = np.ascontiguousarray(array)
         parts = np.empty((self.count, *array.shape), array.dtype)
         self._world.Allgather(array, parts)
