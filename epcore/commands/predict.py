@@ -43,19 +43,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check_outputs(arguments)
     poses: list[Pose] = []
-    with PictureFiles(arguments.images) as pictures, staged_folder(arguments.overlay) as overlays:
+    with PictureFiles(arguments.images) as pictures:
         chosen = engine(load_model(arguments), backend=arguments.backend)
         names = overlay_names(arguments.images, arguments.overlay) if arguments.overlay else []
-        for index, (image, pixels) in enumerate(zip(progress(arguments.images, "picture"), pictures, strict=True)):
-            try:
-                pose = predict_pixels(pixels, chosen, real_time=arguments.real_time)
-            except ValueError as error:
-                raise ValueError(f"{image}: {error}") from None
-            poses.append(pose)
-            if overlays:
-                drawn = draw_on_pixels(pixels, pose)
-                name = names[index] + (".jpg" if max(drawn.size) <= JPEG_SIDE else ".png")
-                drawn.save(overlays / name, quality=92)
+        with staged_folder(arguments.overlay) as overlays:
+            for index, (image, pixels) in enumerate(zip(progress(arguments.images, "picture"), pictures, strict=True)):
+                try:
+                    pose = predict_pixels(pixels, chosen, real_time=arguments.real_time)
+                except ValueError as error:
+                    raise ValueError(f"{image}: {error}") from None
+                poses.append(pose)
+                if overlays:
+                    drawn = draw_on_pixels(pixels, pose)
+                    name = names[index] + (".jpg" if max(drawn.size) <= JPEG_SIDE else ".png")
+                    drawn.save(overlays / name, quality=92)
     _write_keypoints(arguments, poses)
     return 0
 
