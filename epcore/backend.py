@@ -48,6 +48,11 @@ def to_numpy(array: Any) -> np.ndarray:
     return np.asarray(array.get() if is_cupy(array) else array)
 
 
+def to_device_of(array: Array, x: Array) -> Array:
+    """x on the side where `array` is: a CuPy array on its GPU, or a NumPy array."""
+    return to_numpy(x) if not is_cupy(array) else sys.modules["cupy"].asarray(x)
+
+
 def array_module(*arrays: object) -> ModuleType:
     """`numpy` or `cupy`, whichever the arrays belong to. None is skipped.
 
@@ -119,6 +124,11 @@ def _module_name(op: str, backend: str) -> str:
     return f"{_PACKAGES[backend]}.{op}"
 
 
+def automatic(on_gpu: bool, single: bool) -> str:
+    """The backend that `auto` stands for, for arrays on a GPU or not, all of them float32 or not."""
+    return "cuda" if on_gpu else "cpu" if single else "reference"
+
+
 def kernel(op_name: str, *arrays: object) -> Kernel:
     """`(forward, backward)` of an operator for these arrays under the current backend.
 
@@ -129,7 +139,7 @@ def kernel(op_name: str, *arrays: object) -> Kernel:
     on_gpu = array_module(*arrays).__name__ == "cupy"
     if name == "auto":
         single = all(getattr(array, "dtype", None) == np.float32 for array in arrays if array is not None)
-        name = "cuda" if on_gpu else "cpu" if single else "reference"
+        name = automatic(on_gpu, single)
         name = name if has_kernel(op_name, name) else "reference"
     elif name == "cuda" and not on_gpu:
         raise TypeError(f"backend 'cuda' takes CuPy arrays, {op_name} got NumPy arrays")

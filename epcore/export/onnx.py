@@ -116,7 +116,9 @@ class _Writer:
         arrays = {name: np.asarray(self.parameters[name]) for name in node.parameters if name is not None}
         constants = [self.constant(name, self._in_nchw(node, array)) for name, array in arrays.items()]
         shapes = [self.shapes[name] for name in node.inputs] + [array.shape for array in arrays.values()]
-        attributes = _window(node, shapes[: op.arity]) | _ATTRIBUTES.get(op.onnx, lambda node: {})(node)
+        attributes = _window(node, shapes[: op.arity])
+        if op.onnx in _ATTRIBUTES:
+            attributes |= _ATTRIBUTES[op.onnx](node)
         self.names[node.name] = self.add(op.onnx, [*inputs, *constants], node.name, **attributes)
 
     @staticmethod

@@ -121,7 +121,8 @@ class CudaGraphPlan:
         size = model.graph.input_shape[:2] if resolution is None else resolution
         height, width = (size, size) if isinstance(size, int) else size
         self.resolution = height if height == width else (height, width)
-        self.preprocessing = getattr(model, "preprocessing", "imagenet")
+        self.name = model.name
+        self.preprocessing = model.preprocessing
         self._pose = isinstance(model, EfficientPose)
         self.source = Source.of(model, "cuda")  # asked only where maps are not numbers
         self._pool = cupy.cuda.MemoryPool()

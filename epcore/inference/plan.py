@@ -75,7 +75,7 @@ class Plan:
         self.source = Source.of(model, "cpu")  # asked only where maps are not numbers
         self.input_shape = (batch, *resolution, model.graph.input_shape[2])
         self._pose = isinstance(model, EfficientPose)
-        self.preprocessing = getattr(model, "preprocessing", "imagenet")
+        self.preprocessing = model.preprocessing
         layers = fold(model.graph, model.parameters)
         shapes = model.graph.shapes(batch, self.input_shape[1:])
         self._program: Program = assemble(layers, shapes, at_inference(model.graph).outputs, threads)
