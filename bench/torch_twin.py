@@ -1,12 +1,12 @@
 """The same network, from the same graph, in PyTorch: channels-last, autograd, batch statistics, an SGD step.
 
-One function of `torch.nn.functional` for each operator, on epcore's own parameters. Nothing is left out and nothing is done
-twice: what PyTorch offers in place (the optimiser) is used.
+One function of `torch.nn.functional` for each operator, or for each of its steps, on epcore's own parameters. Nothing is left
+out and nothing is done twice: what PyTorch offers in place (the optimiser) is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from epcore.graph import INPUT, Node
+from epcore.graph.schedule import schedule, walk
 from epcore.network import Network
-from epcore.shapes import same_padding
+from epcore.ops import OPS
+from epcore.ops.eswish import BETA
+from epcore.shapes import kernel_to_nchw, same_padding
 
 
 def to_torch(array: np.ndarray) -> torch.Tensor:
     """A parameter as PyTorch orders it: kernels (Cout,Cin,kh,kw), depthwise (C,1,kh,kw), transposed (Cin,Cout,kh,kw)."""
-    if array.ndim == 3:
-        array = array.transpose(2, 0, 1)[:, None]
-    elif array.ndim == 4:
-        array = array.transpose(3, 2, 0, 1)
-    tensor = torch.from_numpy(array.copy())
+    tensor = torch.from_numpy((kernel_to_nchw(array) if array.ndim > 1 else array).copy())
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
@@ -49,16 +48,13 @@ class Twin:
         return float(loss.detach())
 
     def forward(self, x: np.ndarray) -> dict[str, torch.Tensor]:
-        values = {INPUT: torch.from_numpy(x).permute(0, 3, 1, 2)}
-        last = {name: node.name for node in self.model.graph.nodes.values() for name in node.inputs}
-        kept = set(self.model.graph.outputs.values())
-        for node in self.model.graph.nodes.values():
+        def call(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
             parameters = [None if name is None else self.parameters[name] for name in node.parameters]
-            values[node.name] = visit(node, [values[name] for name in node.inputs], parameters, self.model.is_frozen(node.name))
-            for name in set(node.inputs):  # let go after the last use, as epcore does; autograd keeps what it needs
-                if last[name] == node.name and name not in kept:
-                    del values[name]
-        return {label: values[name] for label, name in self.model.graph.outputs.items()}
+            return visit(node, inputs, parameters, self.model.is_frozen(node.name))
+
+        graph, start = self.model.graph, {INPUT: torch.from_numpy(x).permute(0, 3, 1, 2)}
+        values = walk(schedule(graph.nodes.values()), start, call, keep=graph.outputs.values())
+        return {label: values[name] for label, name in graph.outputs.items()}
 
 
 def convolve(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, stride: int, groups: int) -> torch.Tensor:
@@ -70,35 +66,44 @@ def convolve(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, stride: i
 
 def visit(node: Node, inputs: list[torch.Tensor], parameters: list[Any], frozen: bool = False) -> torch.Tensor:
     """One node in training mode. Drop-connect draws its mask unless it is given one."""
-    x, attributes = inputs[0], node.attributes
-    match node.op:
-        case "conv2d" | "depthwise_conv2d":
-            w, b = (*parameters, None)[:2]
-            return convolve(x, w, b, attributes["stride"], x.shape[1] if node.op == "depthwise_conv2d" else 1)
-        case "conv_transpose2d":
-            return F.conv_transpose2d(x, *parameters, stride=2, padding=1)
-        case "batch_norm":
-            gamma, beta, mean, variance = parameters
-            return F.batch_norm(x, mean, variance, gamma, beta, not frozen, 0.01, attributes["epsilon"])
-        case "swish":
-            return F.silu(x)
-        case "eswish":
-            return F.silu(x) * attributes.get("beta", 1.25)
-        case "squeeze_excite":
-            w_reduce, b_reduce, w_expand, b_expand = parameters
-            hidden = F.silu(F.conv2d(x.mean((2, 3), keepdim=True), w_reduce, b_reduce))
-            if attributes["activation"] == "eswish":
-                hidden = hidden * 1.25
-            return x * torch.sigmoid(F.conv2d(hidden, w_expand, b_expand))
-        case "drop_connect":
-            keep = 1 - attributes["rate"]
-            mask = inputs[1] if len(inputs) > 1 else torch.bernoulli(torch.full((x.shape[0], 1, 1, 1), keep))
-            return x * (mask / keep)
-        case "add":
-            return x + inputs[1]
-        case "concat":
-            return torch.cat(inputs, 1)
-        case "avg_pool":
-            return F.avg_pool2d(x, attributes["size"])
-        case _:
-            raise ValueError(node.op)
+    if OPS[node.op].batch_statistics:
+        gamma, beta, mean, variance = parameters
+        return F.batch_norm(inputs[0], mean, variance, gamma, beta, not frozen, 0.01, node.attributes["epsilon"])
+    return apply(node.op, [*inputs, *parameters], node.attributes)
+
+
+def apply(name: str, arrays: Sequence[Any], attributes: Mapping[str, Any]) -> torch.Tensor:
+    """An operator on the arrays that its forward takes."""
+    op = OPS[name]
+    if axes := op.kernel_axes:
+        x, w, b = (*arrays, None)[:3]
+        if spread := op.spread(x.permute(0, 2, 3, 1).shape, w.permute(2, 3, 1, 0).shape, **attributes):
+            return F.conv_transpose2d(x, w, b, spread.stride, spread.start)
+        return convolve(x, w, b, attributes["stride"], x.shape[1] if axes.depthwise else 1)
+    if steps := op.steps(**attributes):
+        values = dict(zip(op.array_names(len(arrays)), arrays, strict=True))
+        for step in steps:
+            values[step.name] = apply(step.op, [values[given] for given in step.inputs], step.attributes)
+        return values["y"]
+    if name not in _FUNCTIONS:
+        raise ValueError(name)
+    return _FUNCTIONS[name](*arrays, **attributes)
+
+
+def drop_connect(x: torch.Tensor, mask: torch.Tensor | None = None, *, rate: float) -> torch.Tensor:
+    if mask is None:
+        mask = torch.bernoulli(torch.full((x.shape[0], 1, 1, 1), 1 - rate))
+    return x * (mask / (1 - rate))
+
+
+_FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+    "swish": F.silu,
+    "eswish": lambda x, beta=BETA: F.silu(x) * beta,
+    "sigmoid": torch.sigmoid,
+    "global_mean": lambda x: x.mean((2, 3), keepdim=True),
+    "multiply": torch.mul,
+    "drop_connect": drop_connect,
+    "add": torch.add,
+    "concat": lambda *xs: torch.cat(xs, 1),
+    "avg_pool": lambda x, size: F.avg_pool2d(x, size),
+}

@@ -5,7 +5,8 @@ The type of the arrays picks the array module (`array_module`), the backend pick
 * `reference`  the functions of `epcore.ops`, on NumPy or CuPy arrays of any float dtype
 * `cpu`        Numba kernels, float32 NumPy arrays
 * `cuda`       CUDA kernels, CuPy arrays
-* `auto`       (the default) `cuda` for CuPy arrays, `cpu` for float32 NumPy arrays, else `reference`
+* `auto`       (the default) `cuda` for CuPy arrays, `cpu` for float32 NumPy arrays, else `reference`; `reference` too for an
+               operator that has no kernel there
 
 A backend that is named is used or raises; only `auto` chooses.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -44,6 +46,11 @@ def is_cupy(x: object) -> bool:
 def to_numpy(array: Any) -> np.ndarray:
     """A NumPy array as it is, a CuPy array copied to the host."""
     return np.asarray(array.get() if is_cupy(array) else array)
+
+
+def to_device_of(array: Array, x: Array) -> Array:
+    """x on the side where `array` is: a CuPy array on its GPU, or a NumPy array."""
+    return to_numpy(x) if not is_cupy(array) else sys.modules["cupy"].asarray(x)
 
 
 def array_module(*arrays: object) -> ModuleType:
@@ -88,11 +95,10 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 @cache
-def kernel_module(op: str, backend: str) -> ModuleType:
-    """The module with `forward` and `backward` of an operator on a backend, imported at first use.
+def has_kernel(op: str, backend: str) -> bool:
+    """Whether a backend has a module of an operator.
 
-    Raises ValueError for an unknown operator, for a backend without modules of its own ("auto" chooses one that has them)
-    and for an operator that the backend has no kernel of.
+    Raises ValueError for an unknown operator and for a backend without modules of its own ("auto" chooses one that has them).
     """
     from epcore.ops import OPS  # here: the operators themselves import array_module
 
@@ -100,25 +106,41 @@ def kernel_module(op: str, backend: str) -> ModuleType:
         raise ValueError(f"unknown operator {op!r}: expected one of {', '.join(OPS)}")
     if backend not in _PACKAGES:
         raise ValueError(f"backend {backend!r} has no kernels: expected one of {', '.join(_PACKAGES)}")
-    name = f"{_PACKAGES[backend]}.{op}"
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise  # the kernel is there, something it needs is not
-        raise ValueError(f"{op} has no kernel on backend {backend!r}: there is no module {name}") from None
+    return find_spec(_module_name(op, backend)) is not None
+
+
+@cache
+def kernel_module(op: str, backend: str) -> ModuleType:
+    """The module with `forward` and `backward` of an operator on a backend, imported at first use.
+
+    Raises ValueError as `has_kernel` does, and for an operator that the backend has no kernel of.
+    """
+    if not has_kernel(op, backend):
+        raise ValueError(f"{op} has no kernel on backend {backend!r}: there is no module {_module_name(op, backend)}")
+    return import_module(_module_name(op, backend))
+
+
+def _module_name(op: str, backend: str) -> str:
+    return f"{_PACKAGES[backend]}.{op}"
+
+
+def automatic(on_gpu: bool, single: bool) -> str:
+    """The backend that `auto` stands for, for arrays on a GPU or not, all of them float32 or not."""
+    return "cuda" if on_gpu else "cpu" if single else "reference"
 
 
 def kernel(op_name: str, *arrays: object) -> Kernel:
     """`(forward, backward)` of an operator for these arrays under the current backend.
 
-    Raises TypeError where a named backend cannot take the arrays and ValueError for an unknown operator.
+    Raises TypeError where a named backend cannot take the arrays, ValueError for an unknown operator and where a named backend
+    has no kernel of it.
     """
     name = _backend.get()
     on_gpu = array_module(*arrays).__name__ == "cupy"
     if name == "auto":
         single = all(getattr(array, "dtype", None) == np.float32 for array in arrays if array is not None)
-        name = "cuda" if on_gpu else "cpu" if single else "reference"
+        name = automatic(on_gpu, single)
+        name = name if has_kernel(op_name, name) else "reference"
     elif name == "cuda" and not on_gpu:
         raise TypeError(f"backend 'cuda' takes CuPy arrays, {op_name} got NumPy arrays")
     elif name == "cpu" and on_gpu:

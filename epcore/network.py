@@ -14,7 +14,7 @@ from epcore.graph.schedule import schedule, walk
 from epcore.graph.stages import summarize
 from epcore.initializers import initialize
 from epcore.ops import OPS
-from epcore.ops.batch_norm import update_running
+from epcore.ops.batch_norm import MOMENTUM, update_running
 from epcore.shapes import Shape
 from epcore.tape import Tape, Tensor
 
@@ -28,13 +28,19 @@ class Network:
 
     graph: what is computed. parameters: name -> array, in the graph's order; replace or assign them freely.
     training: False after construction; `train()` and `eval()` switch batch norm and drop-connect, as in Keras.
+    resolution: side of the input the graph was made for, or (height, width), pixels. preprocessing: how pixels become x, see
+    `epcore.pose.normalize`. momentum: of batch norm's running statistics.
     """
+
+    preprocessing = "imagenet"
 
     def __init__(self, graph: Graph, name: str, *, seed: int = 0) -> None:
         self.graph = graph
         self.name = name
+        height, width = graph.input_shape[:2]
+        self.resolution: int | tuple[int, int] = height if height == width else (height, width)
         self.training = False
-        self.momentum = 0.99
+        self.momentum = MOMENTUM
         rng = np.random.default_rng(seed)
         self.parameters: dict[str, Array] = {key: initialize(spec, rng) for key, spec in graph.parameters.items()}
         self._frozen: tuple[str, ...] = ()
@@ -82,8 +88,13 @@ class Network:
         return [name for name, spec in self.graph.parameters.items() if spec.trainable and not self.is_frozen(name)]
 
     @property
+    def any_parameter(self) -> Array:
+        """One of them, for what all share: the device and the dtype."""
+        return next(iter(self.parameters.values()))
+
+    @property
     def dtype(self) -> np.dtype[Any]:
-        return next(iter(self.parameters.values())).dtype
+        return self.any_parameter.dtype
 
     def astype(self, dtype: Any) -> Self:
         """Convert every parameter, in place. float64 is for gradient checks and golden values."""
@@ -169,7 +180,7 @@ class Network:
         arguments += [None if name is None else parameters[name] for name in node.parameters]
         y, saved = call(node.op, arguments, attributes)
         if batch_statistics and training:
-            self._follow(node, *saved[2:4])
+            self._update_running_statistics(node, *saved[2:4])
         return y
 
     def _drop_mask(self, x: Any, node: Node) -> Array:
@@ -186,8 +197,8 @@ class Network:
         """
         self._drop_rng, self._shard = np.random.default_rng(seed), shard
 
-    def _follow(self, node: Node, mean: Array, variance: Array) -> None:
-        """Let the running statistics follow one training batch."""
+    def _update_running_statistics(self, node: Node, mean: Array, variance: Array) -> None:
+        """mean, variance (C,): of one training batch, as this node saw it."""
         for name, batch in zip(node.parameters[2:4], (mean, variance), strict=True):
             assert name is not None
             self.parameters[name] = update_running(self.parameters[name], batch, self.momentum)

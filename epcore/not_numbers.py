@@ -11,16 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from epcore.backend import Array, array_module, current_backend, is_cupy, kernel, to_numpy, use_backend
+from epcore.backend import Array, array_module, automatic, current_backend, is_cupy, kernel, to_numpy, use_backend
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.passes import at_inference
 from epcore.graph.schedule import schedule
 from epcore.network import Network
 from epcore.ops import OPS
+
+if TYPE_CHECKING:
+    from epcore.inference.engine import Engine
 
 DOCTOR = "`epcore doctor` checks every kernel of this machine"
 LARGE = 10.0  # a picture's values are below 3 after normalisation: beyond this the input is called too large, else the weights
@@ -36,7 +40,7 @@ class NotNumbersError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """What a plan was made from, without copies: the arrays are the model's own. backend: whose kernels the plan runs on."""
+    """What an engine was made from, without copies: the arrays are the model's own. backend: whose kernels it runs on."""
 
     name: str
     graph: Graph
@@ -48,29 +52,27 @@ class Source:
         return cls(model.name, model.graph, dict(model.parameters), backend)
 
 
-def require_numbers(maps: Array, model: Any, x: Array) -> None:
+def require_numbers(maps: Array, model: Network | Engine, x: Array) -> None:
     """Raises NotNumbersError where the maps that `model` gave for x hold NaN or infinite values.
 
-    maps (N,...), x (N,H,W,C): NumPy or CuPy. model: a network or a plan; for anything else the cause stays unknown.
+    maps (N,...), x (N,H,W,C): NumPy or CuPy. The cause of an engine without `source` stays unknown.
     """
     if bool(array_module(maps).isfinite(maps).all()):
         return
     wrong = np.flatnonzero(~np.isfinite(to_numpy(maps)).reshape(len(maps), -1).all(axis=1))
     index = int(wrong[0])
     which = f" (picture {index + 1} of {len(maps)})" if len(maps) > 1 else ""
-    raise NotNumbersError(
-        f"the maps of {_name(model)} hold NaN or infinite values{which}: {reason(model, x[index : index + 1])}"
-    )
+    raise NotNumbersError(f"the maps of {model.name} hold NaN or infinite values{which}: {reason(model, x[index : index + 1])}")
 
 
-def reason(model: Any, x: Array) -> str:
+def reason(model: Network | Engine, x: Array) -> str:
     """The cause in words, for x (1,H,W,C) whose maps are not numbers."""
-    source = _source(model)
+    source = Source.of(model, backend_of(model)) if isinstance(model, Network) else model.source
     if source is None:
         return "it is no network or plan of epcore, so why is not known"
     if damage := damaged_weights(source.graph.nodes.values(), source.parameters):
         return f"its weights are damaged: {damage}"
-    x = to_numpy(x)
+    x = to_numpy(x).astype(next(iter(source.parameters.values())).dtype, copy=False)
     if not np.isfinite(x).all():
         return f"x itself has {int((~np.isfinite(x)).sum())} values that are NaN or infinite"
     try:
@@ -87,18 +89,18 @@ def damaged_weights(nodes: Iterable[Node], parameters: Mapping[str, Array], *, r
 
     running False leaves out running statistics: batch norms in training do not use theirs.
     """
-    found = []
+    damages = []
     for node in nodes:
         for position, name in enumerate(node.parameters):
             if name is None or (OPS[node.op].batch_statistics and position >= 2 and not running):
                 continue
             array = to_numpy(parameters[name])
             if count := int((~np.isfinite(array)).sum()):
-                found.append(f"{name} has {count} values that are NaN or infinite")
+                damages.append(f"{name} has {count} values that are NaN or infinite")
             elif OPS[node.op].batch_statistics and position == 3 and not (array + node.attributes["epsilon"] > 0).all():
-                found.append(f"{name} is negative ({array.min():.3g})")
-    more = f", and {len(found) - NAMED} more arrays" if len(found) > NAMED else ""
-    return ", ".join(found[:NAMED]) + more
+                damages.append(f"{name} is negative ({array.min():.3g})")
+    more = f", and {len(damages) - NAMED} more arrays" if len(damages) > NAMED else ""
+    return ", ".join(damages[:NAMED]) + more
 
 
 def kernel_fault(node: Node, arguments: list[Any], backend: str, attributes: Mapping[str, Any]) -> str:
@@ -116,8 +118,8 @@ def _compare(source: Source, x: np.ndarray) -> str:
         if not (reached := float(np.abs(y).max())) < NEAR * np.finfo(y.dtype).max:
             return _overflow(node, reached, x, parameters)
         if not fault and source.backend != "reference":
-            found = _fault(source.backend, node, arguments, _attributes(node), y)
-            fault = f"{node.op} (layer {node.name}), which {found}" if found else ""
+            deviation = _fault(source.backend, node, arguments, _attributes(node), y)
+            fault = f"{node.op} (layer {node.name}), which {deviation}" if deviation else ""
     same = "from the same x and weights the reference computes maps that are numbers"
     if source.backend == "reference":
         return f"{same} when asked again: this machine does not compute reliably"
@@ -170,7 +172,7 @@ def _fault(backend: str, node: Node, arguments: list[Any], attributes: Mapping[s
 
 def _overflow(node: Node, reached: float, x: np.ndarray, parameters: Mapping[str, np.ndarray]) -> str:
     largest = float(np.abs(x).max())
-    name, weight = max(((name, float(np.abs(array).max())) for name, array in parameters.items()), key=lambda each: each[1])
+    name, weight = max(((name, float(np.abs(array).max())) for name, array in parameters.items()), key=itemgetter(1))
     guilty = "input is" if largest > LARGE else "weights are"
     how = f"reaches {reached:.2g} of at most {np.finfo(x.dtype).max:.2g}" if np.isfinite(reached) else "overflows"
     return (
@@ -179,23 +181,7 @@ def _overflow(node: Node, reached: float, x: np.ndarray, parameters: Mapping[str
     )
 
 
-def _source(model: Any) -> Source | None:
-    if isinstance(model, Network):
-        return Source(model.name, model.graph, model.parameters, backend_of(model))
-    source = getattr(model, "source", None)
-    return source if isinstance(source, Source) else None
-
-
-def backend_of(model: Network) -> str:
-    """Whose kernels `model(x)` runs on under the current backend."""
-    name = current_backend()
-    if name != "auto":
-        return name
-    if is_cupy(next(iter(model.parameters.values()))):
-        return "cuda"
-    return "cpu" if model.dtype == np.float32 else "reference"
-
-
-def _name(model: Any) -> str:
-    source = _source(model)
-    return type(model).__name__ if source is None else source.name
+def backend_of(model: Network, backend: str | None = None) -> str:
+    """Whose kernels `model(x)` runs on under a backend; None: the current one."""
+    backend = backend or current_backend()
+    return automatic(is_cupy(model.any_parameter), model.dtype == np.float32) if backend == "auto" else backend

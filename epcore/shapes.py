@@ -97,11 +97,11 @@ def nchw_to_nhwc(x: Array) -> Array:
     return x.transpose(0, 2, 3, 1)
 
 
-def kernel_to_nchw(kernel: Array, *, depthwise: bool = False) -> Array:
+def kernel_to_nchw(kernel: Array) -> Array:
     """A kernel as PyTorch and ONNX take it: (kh,kw,Cin,Cout) -> (Cout,Cin,kh,kw), transposed convolutions' (kh,kw,Cout,Cin) ->
-    (Cin,Cout,kh,kw), depthwise (kh,kw,C) -> (C,1,kh,kw).
+    (Cin,Cout,kh,kw), depthwise (kh,kw,C), the only ones of three axes, -> (C,1,kh,kw).
     """
-    return kernel.transpose(2, 0, 1)[:, None] if depthwise else kernel.transpose(3, 2, 0, 1)
+    return kernel.transpose(2, 0, 1)[:, None] if kernel.ndim == 3 else kernel.transpose(3, 2, 0, 1)
 
 
 def kernel_from_nchw(kernel: Array, *, depthwise: bool = False) -> Array:

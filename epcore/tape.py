@@ -100,7 +100,7 @@ class Tape:
         return output, saved
 
     def kernel(self, op: str, arrays: list[Array | None], attributes: dict[str, Any]) -> Kernel:
-        """(forward, backward) that this tape runs an operator with; a tape of several processes has its own for some."""
+        """(forward, backward) that this tape runs an operator with; a tape that replaces or watches some overrides it."""
         return kernel(op, *arrays)
 
     def backward(self, loss: Tensor, dloss: Array | None = None) -> None:

@@ -83,6 +83,17 @@ class TestMissingKernel:
         with pytest.raises(ValueError, match=message):
             backend.kernel_module("hard_swish", "cpu")
 
+    def test_auto_takes_the_reference(self, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+        """Where the chosen backend has no file; a backend that is named has to have one."""
+        monkeypatch.setitem(OPS, "hard_swish", OPS["swish"])
+        single = rng.normal(size=3).astype(np.float32)
+        monkeypatch.setitem(sys.modules, "epcore.ops.hard_swish", sys.modules["epcore.ops.swish"])
+        assert backend.kernel("hard_swish", single) == (OPS["swish"].forward, OPS["swish"].backward)
+        with epcore.use_backend("cpu"), pytest.raises(ValueError, match="hard_swish has no kernel on backend 'cpu'"):
+            backend.kernel("hard_swish", single)
+        backend.kernel_module.cache_clear()
+        backend.has_kernel.cache_clear()
+
     def test_what_a_kernel_lacks_is_named_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def without_numba(name: str) -> None:
             raise ModuleNotFoundError("No module named 'numba'", name="numba")

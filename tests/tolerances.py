@@ -59,19 +59,20 @@ def terms(op: str, shapes: list[tuple[int, ...] | None], attributes: dict[str, A
             return [pixels] * 5 if attributes.get("training") else [1, 1, pixels, pixels, 1]
         case "squeeze_excite":
             return [x[0] + x[1] * x[2] + x[3] + w[3]] * 6
-        case "global_mean":
-            return [x[1] * x[2], 1]
         case "avg_pool" | "max_pool":
             return [attributes.get("size", 2) ** 2] * 2
-        case "prelu":
-            return [1, 1, pixels]
-        case "multiply":
-            return [1, *(prod(y) // prod(shape) for shape in shapes)]
-        case "mse":
-            return [prod(x), 1]
-        case "add" | "concat" | "drop_connect" | "relu" | "sigmoid" | "swish" | "eswish":
+        case "concat":  # one channel stretches to nothing
             return [1] * (1 + len(shapes))
-    raise KeyError(f"{op}: nobody has written down how many terms it sums")
+    if OPS[op].cost(*shapes, **attributes).macs:
+        raise KeyError(f"{op}: nobody has written down how many products it sums")
+    # Without products: a smaller y sums x's elements; an array that was stretched is used that often.
+    used = [1 if shape is None or not stretches(shape, y) else prod(y) // prod(shape) for shape in shapes]
+    return [max(1, prod(x) // prod(y)), *used]
+
+
+def stretches(shape: tuple[int, ...], y: tuple[int, ...]) -> bool:
+    """Whether an array of this shape is broadcast to y's."""
+    return len(shape) <= len(y) and all(n in (1, m) for n, m in zip(shape[::-1], y[::-1], strict=False))
 
 
 def output_flow(op: str, arrays: Arrays, saved: tuple[Any, ...], y: np.ndarray, attributes: dict[str, Any], power: int) -> Any:

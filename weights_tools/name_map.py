@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from epcore.graph import Graph
+from epcore.graph.passes import split_steps
 from epcore.models import EfficientPoseLite
 from epcore.network import Network
 
@@ -103,9 +104,6 @@ def backbone_name(parameter: str) -> tuple[str, str]:
 
 def keras_layers(graph: Graph, prefix: str = "") -> Iterator[tuple[str, str]]:
     """(Keras class, parameter name up to the slash) of the layers with weights under a prefix, in the model's order."""
-    for node in graph.nodes.values():
-        if node.name.startswith(prefix):
-            if node.op == "squeeze_excite":
-                yield from (("conv2d", f"{node.name}_reduce"), ("conv2d", f"{node.name}_expand"))
-            elif node.op in _CLASSES:
-                yield _CLASSES[node.op], node.name
+    for node in split_steps(graph).nodes.values():
+        if node.name.startswith(prefix) and node.op in _CLASSES:
+            yield _CLASSES[node.op], str(node.parameters[0]).partition("/")[0]

@@ -13,7 +13,7 @@ from epcore.audit.conventions import CONVENTIONS, Convention
 from epcore.graph import Graph
 from epcore.graph.passes import at_inference
 from epcore.op import Cost
-from epcore.ops import OPS
+from epcore.ops import OPS, mse
 from epcore.shapes import Shape
 
 
@@ -77,12 +77,12 @@ def count_training(
         parameters = [name in trainable for name in node.parameters]
         needs_gradient[node.name] = any(inputs) or any(parameters)
         cost = OPS[node.op].cost(*graph.argument_shapes(node, shapes), **node.attributes)
-        statistics = prod(shapes[node.name]) if node.op == "batch_norm" and not node.name.startswith(frozen) else 0
+        statistics = prod(shapes[node.name]) if OPS[node.op].batch_statistics and not node.name.startswith(frozen) else 0
         forward += rule.count_forward(cost) + rule.statistics_forward * statistics
         if needs_gradient[node.name]:
             backward += rule.count_backward(_wanted(cost, node.op, inputs, parameters)) + rule.statistics_backward * statistics
     for name in graph.outputs.values():
-        loss = OPS["mse"].cost(shapes[name], shapes[name])
+        loss = mse.cost(shapes[name], shapes[name])
         forward += rule.count_forward(loss)
         backward += rule.count_backward(loss) if needs_gradient[name] else 0
     return Work(forward, backward)

@@ -16,7 +16,7 @@ from math import prod
 from epcore.audit.conventions import CONVENTIONS
 from epcore.graph import INPUT, Graph
 from epcore.ops import OPS
-from epcore.shapes import Shape, transposed_crop
+from epcore.shapes import Shape
 
 FLOAT32 = 4
 
@@ -80,16 +80,16 @@ def receptive_fields(graph: Graph, *, input_shape: Shape | None = None) -> dict[
         jump = seen[node.inputs[0]][2]
         low = min(seen[name][0] for name in node.inputs)
         high = max(seen[name][1] for name in node.inputs)
-        if node.op == "conv_transpose2d":
-            kernel, stride = graph.parameters[str(node.parameters[0])].shape[0], node.attributes["stride"]
-            crop = transposed_crop(kernel, stride)
+        arguments = graph.argument_shapes(node, shapes)
+        if spread := OPS[node.op].spread(*arguments, **node.attributes):
+            kernel, stride, crop = spread.kernel[0], spread.stride, spread.start[0]
             # Row o of phase o % stride reads the rows ceil((o + crop - kernel + 1) / stride) to floor((o + crop) / stride).
             firsts = [-(-(phase + crop - kernel + 1) // stride) - Fraction(phase, stride) for phase in range(stride)]
             lasts = [(phase + crop) // stride - Fraction(phase, stride) for phase in range(stride)]
             widest = max(range(stride), key=lambda phase: lasts[phase] - firsts[phase])
             seen[node.name] = (low + firsts[widest] * jump, high + lasts[widest] * jump, jump / stride)
             continue
-        window = OPS[node.op].window(*graph.argument_shapes(node, shapes), **node.attributes)
+        window = OPS[node.op].window(*arguments, **node.attributes)
         kernel, stride, before = (window.kernel[0], window.stride, window.start[0]) if window else (1, 1, 0)
         seen[node.name] = (low - before * jump, high + (kernel - 1 - before) * jump, jump * stride)
     return {name: int(high - low) + 1 for name, (low, high, _) in seen.items()}

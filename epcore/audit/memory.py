@@ -16,7 +16,7 @@ from epcore.graph import INPUT, Graph, Node
 from epcore.graph.passes import at_inference
 from epcore.graph.schedule import schedule, walk
 from epcore.ops import OPS
-from epcore.shapes import Shape, Window
+from epcore.shapes import Shape
 
 FLOAT32 = 4
 
@@ -59,10 +59,7 @@ def inference_peak(graph: Graph, *, batch: int = 1, input_shape: Shape | None = 
 
 @dataclass
 class _Record:
-    op: str
-    inputs: list[str]  # names of node outputs
-    parameters: list[str | None]
-    output: str
+    node: Node
     held: list[_Block]  # inputs, output and what forward saved
 
 
@@ -90,14 +87,16 @@ def training_peak(
         if needs_gradient.intersection(node.inputs) or trainable.intersection(node.parameters):
             needs_gradient.add(node.name)
             saved = [_Block(meter, *each) for each in _saved(graph, node, shapes, frozen)]
-            records.append(_Record(node.op, list(node.inputs), list(node.parameters), node.name, [*inputs, y, *saved]))
+            records.append(_Record(node, [*inputs, y, *saved]))
         return y
 
     start = {INPUT: _Block(meter, (0,))}
     outputs = walk(schedule(graph.nodes.values()), start, record, keep=graph.outputs.values())  # the caller still holds them
-    records += [_Record("mse", [graph.outputs[label]], [], "", []) for label in losses or graph.outputs]
 
     gradients: dict[str, _Block] = {}
+    for label in reversed(list(losses or graph.outputs)):
+        name = graph.outputs[label]
+        _collect(gradients, [(name, shapes[name], name in needs_gradient)], [_Block(meter, shapes[name])], meter)
     while records:
         _step_back(records.pop(), gradients, graph, shapes, needs_gradient, trainable, meter)
     del outputs
@@ -114,21 +113,39 @@ def _step_back(
     meter: _Meter,
 ) -> None:
     """`Tape._step_back` in blocks: `new` are the gradients an operator returns, kept or not."""
-    dy = None if record.op == "mse" else gradients.pop(record.output, None)
-    if dy is None and record.op != "mse":
+    node = record.node
+    dy = gradients.pop(node.name, None)
+    if dy is None:
         return
-    scratch = None if record.op == "mse" else _Block(meter, _padded(graph.nodes[record.output], graph, shapes))
-    arguments = [(name, shapes[name], name in needs_gradient) for name in record.inputs]
-    arguments += [(name, graph.parameters[name].shape, name in trainable) for name in record.parameters if name is not None]
+    op, taken = OPS[node.op], graph.argument_shapes(node, shapes)
+    cost = op.cost(*taken, **node.attributes)
+    computes = bool(cost.backward_macs or cost.backward_elementwise)
+    differentiable = op.differentiable(len(taken))
+    scratch = _Block(meter, _padded(node, graph, shapes))
+    mask = [None] if node.identity_at_inference else []
+    arguments: list[tuple[str, Shape, bool]] = []
     new: list[_Block | None] = []
-    for name, shape, wanted in arguments:
-        if record.op == "add":
-            new.append(dy)
-        elif (not wanted and OPS[record.op].selective) or name.endswith(("moving_mean", "moving_variance")):
+    for position, (name, shape) in enumerate(zip([*node.inputs, *mask, *node.parameters], taken, strict=True)):
+        if name is None or shape is None or position not in differentiable:
+            continue
+        wanted = name in needs_gradient or name in trainable
+        arguments.append((name, shape, wanted))
+        if not wanted and op.selective:
             new.append(None)
         else:
-            new.append(_Block(meter, shape))
+            new.append(_Block(meter, shape) if computes else dy)  # what computes nothing hands dy on
     del scratch
+    _collect(gradients, arguments, new, meter)
+
+
+def _collect(
+    gradients: dict[str, _Block],
+    arguments: Sequence[tuple[str, Shape, bool]],
+    new: Sequence[_Block | None],
+    meter: _Meter,
+) -> None:
+    """What an operator returns becomes, or is added to, the gradient of each array that wants one. arguments: name, shape,
+    whether it does."""
     for (name, shape, wanted), gradient in zip(arguments, new, strict=True):
         if wanted and gradient is not None:
             gradients[name] = _Block(meter, shape) if name in gradients else gradient
@@ -144,11 +161,11 @@ def _call(meter: _Meter, node: Node, graph: Graph, shapes: dict[str, Shape]) -> 
 
 def _padded(node: Node, graph: Graph, shapes: dict[str, Shape]) -> Shape:
     """Shape of the padded copy of a dense convolution's input; (0,) where none is made."""
-    if node.op != "conv2d":
+    op, arguments = OPS[node.op], graph.argument_shapes(node, shapes)
+    window = op.window(*arguments, **node.attributes)
+    if window is None or op.kernel_axes is None or op.kernel_axes.depthwise or window.padded == window.x:
         return (0,)
-    x, w = shapes[node.inputs[0]], graph.parameters[str(node.parameters[0])].shape
-    padded = Window(x, w[:2], node.attributes["stride"]).padded
-    return padded if padded != x else (0,)
+    return window.padded
 
 
 def _saved(graph: Graph, node: Node, shapes: dict[str, Shape], frozen: tuple[str, ...]) -> list[tuple[Shape, int]]:

@@ -79,11 +79,13 @@ def count_memory(models: Iterable[str] = MODELS) -> list[ModelMemory]:
 def _plan_bytes(model: str) -> tuple[int | None, int | None]:
     if model == "OpenPose":
         return None, None
-    from epcore.inference import compile
+    from epcore.inference.compile import compile
+    from epcore.inference.cpu_plan import CpuPlan
 
     lite = model.endswith(" Lite")
     network: Network = EfficientPoseLite(model.removesuffix(" Lite"), auxiliary_heads=True) if lite else EfficientPose(model)
     plan = compile(network)
+    assert isinstance(plan, CpuPlan)
     return plan.constant_bytes, plan.working_bytes
 
 
@@ -92,9 +94,12 @@ def openpose_readings() -> list[tuple[str, int, int]]:
     graph, wide = build_openpose(), build_openpose(pafs_to_last_pass=True)
     parameters, flops = count_parameters(graph), count_forward(graph)
     slopes = sum(prod(spec.shape) for name, spec in graph.parameters.items() if name.endswith("/alpha"))
-    shapes, prices = graph.shapes(), CONVENTIONS["tf_profiler"].forward
+    shapes, price = graph.shapes(), CONVENTIONS["tf_profiler"].price
     features = [shapes[name] for name in ("relu4_3", "relu4_4")]
-    elements = {kind: sum(cost.elementwise.get(kind, 0) for cost in graph.costs().values()) for kind in ("prelu", "max_pool")}
+
+    def work(kind: str) -> int:
+        return price(kind) * sum(cost.elementwise.get(kind, 0) for cost in graph.costs().values())
+
     return [
         ("as built", parameters, flops),
         ("last pass also reads the PAFs", count_parameters(wide), count_forward(wide)),
@@ -103,10 +108,10 @@ def openpose_readings() -> list[tuple[str, int, int]]:
         (
             "PReLU after the features as well",
             parameters + sum(shape[3] for shape in features),
-            flops + prices["prelu"] * sum(map(prod, features)),
+            flops + price("prelu") * sum(map(prod, features)),
         ),
-        ("work of PReLU not counted", parameters, flops - prices["prelu"] * elements["prelu"]),
-        ("work of max pooling not counted", parameters, flops - prices["max_pool"] * elements["max_pool"]),
+        ("work of PReLU not counted", parameters, flops - work("prelu")),
+        ("work of max pooling not counted", parameters, flops - work("max_pool")),
     ]
 
 

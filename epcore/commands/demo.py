@@ -73,11 +73,12 @@ def _predict(model: EfficientPose, count: int) -> tuple[list[Prediction], dict[s
     from epcore.backend import use_backend
     from epcore.data.synthetic import SyntheticFigures
     from epcore.demo.sheet import Prediction
-    from epcore.inference import compile
+    from epcore.inference.engine import engine
     from epcore.not_numbers import require_numbers
     from epcore.pose import decode, preprocess
+    from epcore.threads import get_threads
 
-    plan = compile(model)
+    plan = engine(model, backend="auto")
     figures = SyntheticFigures(count, seed=SEED, split="test", size=256)
     predictions = []
     for index in range(count):
@@ -98,7 +99,7 @@ def _predict(model: EfficientPose, count: int) -> tuple[list[Prediction], dict[s
 
     with use_backend("reference"):
         reference = milliseconds(model, 2)
-    return predictions, {f"plan, {plan.threads} threads": milliseconds(plan, 20), "NumPy reference": reference}
+    return predictions, {f"plan, {get_threads()} threads": milliseconds(plan, 20), "NumPy reference": reference}
 
 
 def _measure(model: EfficientPose, count: int) -> str:

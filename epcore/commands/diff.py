@@ -74,8 +74,8 @@ def _operators(arguments: argparse.Namespace, golden: Vectors, port: Vectors) ->
 
 def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> tuple[list[str], dict[str, Any]]:
     from epcore.port.diff import find_divergences
-    from epcore.port.evaluate import Setting
     from epcore.port.match import match_port
+    from epcore.port.setting import Setting
     from epcore.shapes import nchw_to_nhwc
 
     manifest = golden.manifest

@@ -96,7 +96,8 @@ def _model(arguments: argparse.Namespace) -> EfficientPose:
     from epcore.models import EfficientPose
     from epcore.train.checkpoint import Checkpoint
     from epcore.train.config import TrainConfig
-    from epcore.train.setup import checkpoint_path, load_start
+    from epcore.train.run_folder import checkpoint_path
+    from epcore.train.setup import load_start
 
     if arguments.weights:
         raise ValueError("--run and --weights both name weights: give one")

@@ -1,7 +1,6 @@
 """`--model`, `--weights`, `--backend`: the options of every command that runs a network, and the network they describe.
 
-What a backend means for a command: `auto` and `cpu` run a compiled plan (fused Numba kernels), `reference` the operators of
-`epcore.ops` one by one on NumPy arrays, `cuda` the whole network as one CUDA graph.
+What a backend means for a command: see `epcore.inference.engine`. `load_model` has the network where the backend wants it.
 """
 
 from __future__ import annotations
@@ -11,15 +10,9 @@ import hashlib
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from epcore.backend import BACKENDS
 from epcore.models import EfficientPose, EfficientPoseLite
-
-if TYPE_CHECKING:
-    from epcore.inference import Plan
-    from epcore.inference.cuda_graph import CudaGraphPlan
-
 
 _NOTICE = """\
 epcore: using the weights that come with epcore, trained on synthetic figures. For photographs use the authors' weights
@@ -65,19 +58,6 @@ def load_model(arguments: argparse.Namespace) -> EfficientPose:
             f"the first is {untrained[0]}"
         )
     return model.to("cuda") if arguments.backend == "cuda" else model
-
-
-def run_by(backend: str, model: EfficientPose, *, batch: int = 1) -> EfficientPose | Plan | CudaGraphPlan:
-    """What computes a batch of this size fastest under the backend. Call it within `use_backend(backend)`."""
-    if backend in ("auto", "cpu"):
-        from epcore.inference import compile
-
-        return compile(model, batch)
-    if backend == "cuda":
-        from epcore.inference.cuda_graph import CudaGraphPlan
-
-        return CudaGraphPlan(model, batch)
-    return model
 
 
 def default_weights(variant: str) -> Path:

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 def read_history(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
     """ "step" and "validation" lines of a run's log. Raises FileNotFoundError, or ValueError for a log without steps."""
     from epcore.train.log import RunLog
-    from epcore.train.trainer import LOG
+    from epcore.train.run_folder import LOG
 
     events = RunLog(Path(folder) / LOG).read()
     history = {kind: [event for event in events if event["event"] == kind] for kind in ("step", "validation")}

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from epcore.backend import use_backend
 from epcore.base.files import STDOUT, check_writable, write_atomically
 from epcore.base.progress import progress
-from epcore.commands.model import add_model_arguments, load_model, run_by
+from epcore.commands.model import add_model_arguments, load_model
+from epcore.inference.engine import engine
 
 if TYPE_CHECKING:
     from epcore.pose import Pose
@@ -37,27 +37,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from epcore.pose import draw_pose, predict, read_picture
-    from epcore.pose.picture import open_picture
+    from epcore.pose.draw import draw_on_pixels
+    from epcore.pose.picture import PictureFiles
+    from epcore.pose.predict import predict_pixels
 
     _check_outputs(arguments)
-    for image in arguments.images:  # headers of all first: a misspelt name should not show only after an hour
-        open_picture(image).close()
-    model = run_by(arguments.backend, load_model(arguments))
-    names = overlay_names(arguments.images, arguments.overlay) if arguments.overlay else []
     poses: list[Pose] = []
-    with staged_folder(arguments.overlay) as overlays, use_backend(arguments.backend):
-        for index, image in enumerate(progress(arguments.images, "picture")):
-            picture = read_picture(image)
-            try:
-                pose = predict(picture, model, real_time=arguments.real_time)
-            except ValueError as error:
-                raise ValueError(f"{image}: {error}") from None
-            poses.append(pose)
-            if overlays:
-                drawn = draw_pose(picture, pose)
-                name = names[index] + (".jpg" if max(drawn.size) <= JPEG_SIDE else ".png")
-                drawn.save(overlays / name, quality=92)
+    with PictureFiles(arguments.images) as pictures:
+        chosen = engine(load_model(arguments), backend=arguments.backend)
+        names = overlay_names(arguments.images, arguments.overlay) if arguments.overlay else []
+        with staged_folder(arguments.overlay) as overlays:
+            for index, (image, pixels) in enumerate(zip(progress(arguments.images, "picture"), pictures, strict=True)):
+                try:
+                    pose = predict_pixels(pixels, chosen, real_time=arguments.real_time)
+                except ValueError as error:
+                    raise ValueError(f"{image}: {error}") from None
+                poses.append(pose)
+                if overlays:
+                    drawn = draw_on_pixels(pixels, pose)
+                    name = names[index] + (".jpg" if max(drawn.size) <= JPEG_SIDE else ".png")
+                    drawn.save(overlays / name, quality=92)
     _write_keypoints(arguments, poses)
     return 0
 

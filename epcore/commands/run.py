@@ -11,11 +11,11 @@ import os
 
 import numpy as np
 
-from epcore.backend import to_numpy, use_backend
+from epcore.backend import to_numpy
 from epcore.base.files import check_writable, open_atomically
-from epcore.commands.model import add_model_arguments, load_model, run_by
+from epcore.commands.model import add_model_arguments, load_model
+from epcore.inference.engine import engine
 from epcore.not_numbers import require_numbers
-from epcore.pose.predict import to_device_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{arguments.input} has shape {x.shape}, expected (N, {R}, {R}, 3) for {model.name}")
     if len(x) == 0:
         raise ValueError(f"{arguments.input} has shape {x.shape}: the batch is empty")
-    with use_backend(arguments.backend):
-        computer = run_by(arguments.backend, model, batch=len(x))
-        outputs = computer(to_device_of(model, x))
-        maps = {label: getattr(outputs, label) for label in ("pafs", "confs2", "confs3", "upscaled")}
-        for array in maps.values():
-            if array is not None:
-                require_numbers(array, computer, x)
+    chosen = engine(model, len(x), backend=arguments.backend)
+    outputs = chosen(x)
+    maps = {label: getattr(outputs, label) for label in ("pafs", "confs2", "confs3", "upscaled")}
+    for array in maps.values():
+        if array is not None:
+            require_numbers(array, chosen, x)
     with open_atomically(arguments.output) as file:
         np.savez(file, **{label: to_numpy(array) for label, array in maps.items() if array is not None})  # type: ignore[arg-type]
     return 0

@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _train_run(arguments: argparse.Namespace, folder: Path, values: dict[str, Any], processes: Processes) -> int:
     from epcore.train.config import TrainConfig, read_toml
-    from epcore.train.trainer import CONFIG, Trainer
+    from epcore.train.run_folder import CONFIG
+    from epcore.train.trainer import Trainer
 
     if arguments.resume:
         if not (folder / CONFIG).is_file():

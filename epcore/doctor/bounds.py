@@ -22,23 +22,30 @@ def allowed(op: str, arrays: Arrays, attributes: dict[str, Any], dy: np.ndarray,
     """The largest error of y and of every gradient. arrays, dy: what went in. right: y and the gradients, in double."""
     y = right[0]
     assert y is not None
-    counts = _TERMS.get(op, _elementwise)(arrays, y)
+    counts = _TERMS.get(op, _by_size)(arrays, y)
     if len(counts) < len(right):  # any number of inputs
         counts = (*counts, *(counts[-1:] * (len(right) - len(counts))))
     scales = _SCALES[op](arrays, attributes, dy) if op in _SCALES else {}
-    found = []
+    errors = []
     for i, (terms, array) in enumerate(zip(counts, right, strict=False)):
         largest = 0.0 if array is None else float(np.abs(array).max())
         factor = 2 * sqrt(terms) + (8 if terms in (ELEMENTWISE, 1) else 0)
-        found.append(factor * EPS * max(largest, scales.get(i, 0.0)))
-    return found
+        errors.append(factor * EPS * max(largest, scales.get(i, 0.0)))
+    return errors
 
 
 # ---- summed terms of y and of every gradient, by operator
 
 
-def _elementwise(arrays: Arrays, y: np.ndarray) -> tuple[int, ...]:
-    return (ELEMENTWISE,) * (1 + len(arrays))
+def _by_size(arrays: Arrays, y: np.ndarray) -> tuple[int, ...]:
+    """Where no products are summed: a small array is a sum over a large one's elements, or is used for that many of them."""
+    x = arrays[0]
+    assert x is not None
+    return _summed(x.size, y.size), *(ELEMENTWISE if array is None else _summed(y.size, array.size) for array in arrays)
+
+
+def _summed(larger: int, smaller: int) -> int:
+    return max(FEW, larger // smaller) if larger > smaller else ELEMENTWISE
 
 
 def _shape(array: np.ndarray | None) -> tuple[int, ...]:
@@ -71,38 +78,12 @@ def _squeeze_excite(arrays: Arrays, y: np.ndarray) -> tuple[int, ...]:
     return (max(FEW, prod(y.shape[1:3]) + y.shape[3] + hidden),) * 6
 
 
-def _multiply(arrays: Arrays, y: np.ndarray) -> tuple[int, ...]:
-    return ELEMENTWISE, ELEMENTWISE, max(FEW, y.size // prod(_shape(arrays[1])))
-
-
-def _prelu(arrays: Arrays, y: np.ndarray) -> tuple[int, ...]:
-    return ELEMENTWISE, ELEMENTWISE, max(FEW, prod(y.shape[:3]))
-
-
-def _pool(arrays: Arrays, y: np.ndarray) -> tuple[int, ...]:
-    return FEW, FEW
-
-
-def _global_mean(arrays: Arrays, y: np.ndarray) -> tuple[int, ...]:
-    return max(FEW, prod(_shape(arrays[0])[1:3])), ELEMENTWISE
-
-
-def _mse(arrays: Arrays, y: np.ndarray) -> tuple[int, ...]:
-    return max(FEW, prod(_shape(arrays[0]))), ELEMENTWISE, ELEMENTWISE, ELEMENTWISE
-
-
 _TERMS: dict[str, Callable[[Arrays, np.ndarray], tuple[int, ...]]] = {
     "conv2d": _conv2d,
     "depthwise_conv2d": _depthwise_conv2d,
     "conv_transpose2d": _conv_transpose2d,
     "batch_norm": _batch_norm,
     "squeeze_excite": _squeeze_excite,
-    "multiply": _multiply,
-    "prelu": _prelu,
-    "max_pool": _pool,
-    "avg_pool": _pool,
-    "global_mean": _global_mean,
-    "mse": _mse,
 }
 
 

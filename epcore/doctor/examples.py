@@ -7,11 +7,14 @@ other kernel sizes, strides and switches. The tests of the CPU kernels take the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from epcore.gradcheck.cases import Case, cases
+from epcore.op import Op
+from epcore.ops import OPS
 
 Arrays = list[np.ndarray | None]
 
@@ -30,28 +33,34 @@ def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
 
 
-EXAMPLES: dict[str, Example] = {
+# Of operators that take other arrays than `Op.fitting_shapes` says, or attributes.
+_SPECIAL: dict[str, Example] = {
     "conv2d": Example(lambda: [normal(0, N, H, W, C), normal(0, 1, 1, C, 24), normal(0, 24)], {}),
     "depthwise_conv2d": Example(lambda: [normal(0, N, H, W, C), normal(0, 5, 5, C)], {"stride": 2}),
     "conv_transpose2d": Example(lambda: [normal(0, N, H, W, C), normal(0, 4, 4, 16, C), normal(0, 16)], {}),
     "batch_norm": Example(lambda: [normal(0, N, H, W, C), *(np.abs(normal(i, C)) for i in range(4))], {"training": True}),
-    "swish": Example(lambda: [normal(0, N, H, W, C)], {}),
-    "eswish": Example(lambda: [normal(0, N, H, W, C)], {}),
-    "sigmoid": Example(lambda: [normal(0, N, H, W, C)], {}),
-    "relu": Example(lambda: [normal(0, N, H, W, C)], {}),
-    "prelu": Example(lambda: [normal(0, N, H, W, C), normal(0, C)], {}),
-    "max_pool": Example(lambda: [normal(0, N, H, W, C)], {}),
-    "avg_pool": Example(lambda: [normal(0, N, H, W, C)], {}),
-    "global_mean": Example(lambda: [normal(0, N, H, W, C)], {}),
     "squeeze_excite": Example(
         lambda: [normal(0, N, H, W, C), normal(0, 1, 1, C, 10), normal(0, 10), normal(0, 1, 1, 10, C), normal(1, C)], {}
     ),
-    "add": Example(lambda: [normal(0, N, H, W, C), normal(1, N, H, W, C)], {}),
-    "multiply": Example(lambda: [normal(0, N, H, W, C), normal(1, N, H, W, C)], {}),
     "concat": Example(lambda: [normal(0, N, H, W, C), normal(0, N, H, W, 24)], {}),
     "drop_connect": Example(lambda: [normal(0, N, H, W, C), np.ones((N, 1, 1, 1), np.float32)], {"rate": 0.2}),
-    "mse": Example(lambda: [normal(0, N, H, W, C), normal(1, N, H, W, C)], {}),
 }
+
+
+def example(op: str) -> Example:
+    """Of one operator. Raises ValueError for one that takes what nobody has written down."""
+    return _SPECIAL[op] if op in _SPECIAL else Example(partial(_standard, OPS[op]), {})
+
+
+def _standard(op: Op) -> Arrays:
+    arrays: Arrays = []
+    for shape in op.fitting_shapes((N, H, W, C)):
+        same = sum(array is not None and array.shape == shape for array in arrays)
+        arrays.append(None if shape is None else normal(same, *shape))  # arrays of one shape differ
+    return arrays
+
+
+EXAMPLES: dict[str, Example] = {name: example(name) for name in OPS}
 
 
 # (kernel, stride): every pair is compiled by itself, and all four would take as long as half of the other operators.
@@ -67,8 +76,9 @@ def examples(op: str) -> Iterator[tuple[str, Arrays, dict[str, Any]]]:
 
     The gradient check's tiny cases are left out: their values can cancel to nothing, which leaves nothing to measure by.
     """
-    example = EXAMPLES[op]
-    yield f"{N}x{H}x{W}x{C}", example.make(), example.attributes
+    make, attributes = example(op)
+    yield f"{N}x{H}x{W}x{C}", make(), attributes
+    axes = OPS[op].kernel_axes
     for case in cases():
-        if case.op == op and not case.tiny and not (op == "depthwise_conv2d" and _pair(case) not in DEPTHWISE):
+        if case.op == op and not case.tiny and not (axes and axes.depthwise and _pair(case) not in DEPTHWISE):
             yield case.label, [None if array is None else array.astype(np.float32) for array in case.arrays], case.attributes

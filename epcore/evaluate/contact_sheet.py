@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from epcore.data.augment import crop_matrix, transform_points, warp
 from epcore.data.record import Record, crop_square
-from epcore.pose.draw import draw_pose
+from epcore.pose.draw import draw_on_pixels
 from epcore.pose.predict import Keypoint, Pose
 from epcore.pose.skeleton import KEYPOINTS
 
@@ -69,7 +69,7 @@ def draw_against_truth(pixels: np.ndarray, points: np.ndarray, record: Record, m
         Keypoint(name, None if np.isnan(x) else float(x), None if np.isnan(y) else float(y), 1.0)
         for name, (x, y) in zip(KEYPOINTS, points, strict=True)
     )
-    picture = draw_pose(pixels, Pose(TILE, TILE, keypoints))
+    picture = draw_on_pixels(pixels, Pose(TILE, TILE, keypoints))
     draw = ImageDraw.Draw(picture)
     for x, y in transform_points(record.keypoints, matrix)[record.annotated]:
         draw.ellipse((x - 3, y - 3, x + 3, y + 3), outline=TRUTH)

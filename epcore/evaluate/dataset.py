@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from epcore.backend import array_module, is_cupy, to_numpy
+from epcore.backend import to_numpy
 from epcore.data.loader import Dataset
 from epcore.data.record import Record, crop_square
 from epcore.evaluate.multiscale import PredictMaps, average_maps, locate
 from epcore.evaluate.pckh import normalized_distances
-from epcore.models import EfficientPose
+from epcore.inference.engine import engine
 from epcore.network import Network
 from epcore.not_numbers import require_numbers
 from epcore.pose.preprocess import normalize
@@ -47,16 +47,16 @@ def evaluate_dataset(
     names, predictions, scores, truths = [], [], [], []
     for index in progress(range(len(dataset))):
         record = dataset.record(index)
-        points, heights, _ = predict_record(predict_maps, record, resolution, scales=scales, flip=flip)
+        located, heights, _ = predict_record(predict_maps, record, resolution, scales=scales, flip=flip)
         if record.head_box is None:
             raise ValueError(f"{record.name} has no head box: PCKh cannot be computed for it")
         names.append(record.name)
-        predictions.append(points)
+        predictions.append(located)
         scores.append(heights)
         truths.append((record.keypoints, record.annotated, record.head_box))
     keypoints, annotated, boxes = (np.stack(column) for column in zip(*truths, strict=True))
-    found = np.stack(predictions)
-    return Evaluation(names, found, np.stack(scores), normalized_distances(found, keypoints, annotated, boxes))
+    points = np.stack(predictions)
+    return Evaluation(names, points, np.stack(scores), normalized_distances(points, keypoints, annotated, boxes))
 
 
 def predict_record(
@@ -69,31 +69,18 @@ def predict_record(
     return points, scores, maps
 
 
-def map_predictor(model: EfficientPose | Network, batch: int, resolution: int, *, backend: str = "auto") -> PredictMaps:
-    """A function from pictures (batch,R,R,3) uint8 to the last confidence maps, by a compiled plan on the CPU, else by the
-    operators. It normalises the pictures as the model wants them.
+def map_predictor(model: Network, batch: int, resolution: int, *, backend: str = "auto") -> PredictMaps:
+    """A function from pictures (batch,R,R,3) uint8 to the last confidence maps, by what `engine` chooses. It normalises the
+    pictures as the model wants them.
 
-    Call it, and the function, within `use_backend(backend)`. The function raises ValueError where the maps are not numbers,
-    saying why.
+    Raises as `engine` does. The function raises ValueError where the maps are not numbers, saying why.
     """
-    preprocessing = getattr(model, "preprocessing", "imagenet")
-    if backend in ("auto", "cpu") and not any(is_cupy(array) for array in model.parameters.values()):
-        from epcore.inference import compile
-
-        plan = compile(model, batch, resolution=resolution)
-
-        def predict_by_plan(pictures: np.ndarray) -> np.ndarray:
-            x = normalize(pictures, preprocessing)
-            maps = plan(x).final
-            require_numbers(maps, plan, x)
-            return maps
-
-        return predict_by_plan
+    chosen = engine(model, batch, resolution=resolution, backend=backend)
 
     def predict(pictures: np.ndarray) -> np.ndarray:
-        x = normalize(pictures, preprocessing)
-        maps = model(array_module(next(iter(model.parameters.values()))).asarray(x)).final
-        require_numbers(maps, model, x)
-        return to_numpy(maps)
+        x = normalize(pictures, chosen.preprocessing)
+        maps = to_numpy(chosen(x).final)
+        require_numbers(maps, chosen, x)
+        return maps
 
     return predict

@@ -43,15 +43,15 @@ def average_maps(
     total = np.zeros(maps.shape[1:], np.float32)
     weight = np.zeros((size, size, 1), np.float32)
     seen = np.ones((size, size, 1), np.float32)
-    for change, each in zip(changes, maps, strict=True):
+    for change, crop_maps in zip(changes, maps, strict=True):
         if change.flip:
-            each = each[:, ::-1][..., FLIP_PERMUTATION]
+            crop_maps = crop_maps[:, ::-1][..., FLIP_PERMUTATION]
         if change.scale == 1:
-            total += each
+            total += crop_maps
             weight += 1
             continue
         back = invert(crop_matrix((size / 2, size / 2, size), size, Change(scale=change.scale)))
-        total += warp(np.ascontiguousarray(each), back, size)
+        total += warp(np.ascontiguousarray(crop_maps), back, size)
         weight += warp(seen, back, size)
     return total / np.maximum(weight, 1e-6), frame
 

@@ -70,12 +70,13 @@ class PCKh:
     def to_json(self) -> dict[str, Any]:
         """For `json.dumps`; NaN becomes null."""
 
-        def plain(values: dict[str, float]) -> dict[str, float | None]:
-            return {key: None if math.isnan(value) else value for key, value in values.items()}
+        def plain(value: float) -> float | None:
+            return None if math.isnan(value) else value
 
         return {
             "name": self.name, "convention": self.convention, "tau": self.tau, "computed_at": self.computed_at,
-            "total": plain({"total": self.total})["total"], "groups": plain(self.groups), "keypoints": plain(self.keypoints),
+            "total": plain(self.total), "groups": {name: plain(rate) for name, rate in self.groups.items()},
+            "keypoints": {name: plain(rate) for name, rate in self.keypoints.items()},
             "persons": self.persons, "count": self.count,
         }  # fmt: skip
 
@@ -142,8 +143,8 @@ def pckh(distances: np.ndarray, tau: float = 0.5, convention: Convention = OFFIC
 
 
 def _mean(rates: list[float]) -> float:
-    found = [rate for rate in rates if not math.isnan(rate)]
-    return sum(found) / len(found) if found else math.nan
+    known = [rate for rate in rates if not math.isnan(rate)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _percent(hits: np.ndarray, counts: np.ndarray) -> list[float]:

@@ -104,18 +104,13 @@ def _mistakes(
     if right.ndim >= 3 and right.shape[0] == right.shape[1]:
         yield "height and width of the kernel are exchanged", right.swapaxes(0, 1)
         yield "the kernel's gradient is turned by 180 degrees", right[::-1, ::-1]
-    if case.op == "batch_norm" and case.attributes["training"] and index == 0:
-        yield from _batch_norm_mistakes(right, dy, saved)
-    if case.op == "squeeze_excite" and index == 0:
-        gate = saved[5][:, None, None, :]
-        yield "x also enters through its mean: the path through the gate is missing", dy * gate
-        yield (
-            "the gradient of the mean has to be divided by height * width",
-            dy * gate + (right - dy * gate) * dy[0, :, :, 0].size,
-        )
+    if index == 0 and case.op in _PATHS:
+        yield from _PATHS[case.op](case, right, dy, saved)
 
 
-def _batch_norm_mistakes(right: np.ndarray, dy: np.ndarray, saved: tuple[Any, ...]) -> Iterator[tuple[str, np.ndarray]]:
+def _batch_norm(case: Case, right: np.ndarray, dy: np.ndarray, saved: tuple[Any, ...]) -> Iterator[tuple[str, np.ndarray]]:
+    if not case.attributes["training"]:
+        return
     x, gamma, mean, variance = saved
     r = 1 / np.sqrt(variance + 1e-3)
     z = (x - mean) * r
@@ -128,6 +123,22 @@ def _batch_norm_mistakes(right: np.ndarray, dy: np.ndarray, saved: tuple[Any, ..
         "x also moves mean and variance of the batch: both terms are missing (this is inference)",
         right + through_mean + through_variance,
     )
+
+
+def _squeeze_excite(case: Case, right: np.ndarray, dy: np.ndarray, saved: tuple[Any, ...]) -> Iterator[tuple[str, np.ndarray]]:
+    gate = saved[5][:, None, None, :]
+    yield "x also enters through its mean: the path through the gate is missing", dy * gate
+    yield (
+        "the gradient of the mean has to be divided by height * width",
+        dy * gate + (right - dy * gate) * dy[0, :, :, 0].size,
+    )
+
+
+# Operators where x reaches the loss by several paths -> what the gradient is without one of them.
+_PATHS: dict[str, Callable[..., Iterator[tuple[str, np.ndarray]]]] = {
+    "batch_norm": _batch_norm,
+    "squeeze_excite": _squeeze_excite,
+}
 
 
 def _factor(ratio: float, case: Case) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable
-from importlib import import_module
 from textwrap import indent
 
 from epcore.ops import OPS
@@ -15,11 +14,11 @@ def stub(op: str) -> str:
     """Source of the exercise. Raises ValueError for an unknown operator."""
     if op not in OPS:
         raise ValueError(f"unknown operator {op!r}: expected one of {', '.join(OPS)}")
-    module, page = import_module(f"epcore.ops.{op}"), OPS[op].page
-    signature = inspect.signature(module.backward)
+    forward, page = OPS[op].forward, OPS[op].page
+    signature = inspect.signature(OPS[op].backward)
     keywords = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name not in ("dy", "saved", "needs")]
     arguments = ", ".join(["dy", "saved", *(["*", *map(str, keywords)] if keywords else [])])
-    inputs = [p.name for p in inspect.signature(module.forward).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    inputs = [p.name for p in inspect.signature(forward).parameters.values() if p.kind is not p.KEYWORD_ONLY]
     wanted = ", ".join("None" if name in OPS[op].data else f"d{name}" for name in inputs)
     return f'''"""Exercise: the backward pass of {op}.
 
@@ -38,7 +37,7 @@ Fill in `backward` and check it with
 
     epcore exercise {op} --check THIS_FILE
 
-forward({", ".join(inputs)}{", ..." if keywords else ""}) saved {_tuple(module.forward)}
+forward({", ".join(inputs)}{", ..." if keywords else ""}) saved {_tuple(forward)}
 
 dy has the shape of y; return one gradient for each input, each of its input's shape: {wanted}.
 """

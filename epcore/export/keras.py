@@ -24,12 +24,12 @@ def export_keras(model: Network, path: str | PathLike[str]) -> None:
         raise ValueError(f"cannot write Keras 2 weights to {name}: Keras reads them from .h5, but not from .weights.h5")
     names = names_for(model)
     arrays: dict[str, dict[str, np.ndarray]] = {}
-    for kind, layer in keras_layers(model.graph):
+    for _, layer in keras_layers(model.graph):
         for parameter, array in model.parameters.items():
             if parameter.partition("/")[0] != layer:
                 continue
             name, role = names(parameter)
-            if kind == "depthwise_conv2d" and role == "kernel":
+            if role == "kernel" and array.ndim == 3:
                 role, array = "depthwise_kernel", array[..., None]
             arrays.setdefault(name, {})[f"{name}/{role}:0"] = array
     buffer = io.BytesIO()
@@ -40,6 +40,6 @@ def export_keras(model: Network, path: str | PathLike[str]) -> None:
         for name, weights in arrays.items():
             group = file.create_group(name)
             group.attrs["weight_names"] = np.array([path.encode() for path in weights])
-            for each, array in weights.items():
-                group.create_dataset(each, data=np.asarray(array, np.float32), track_times=False)
+            for weight, array in weights.items():
+                group.create_dataset(weight, data=np.asarray(array, np.float32), track_times=False)
     write_atomically(path, buffer.getvalue())

@@ -33,11 +33,10 @@ def export_weights(model: Network, path: str | PathLike[str], *, dtype: str = "f
         raise ValueError(f"layout is {layout!r}, expected NHWC or NCHW")
     if dtype not in ("float16", "float32", "float64"):
         raise ValueError(f"dtype is {dtype!r}, expected float16, float32 or float64")
-    ops = {name: node.op for node in model.graph.nodes.values() for name in node.parameters if name is not None}
     arrays = {}
     for name, array in model.parameters.items():
         if layout == "NCHW" and name.endswith("kernel"):
-            array = kernel_to_nchw(array, depthwise=ops[name] == "depthwise_conv2d")
+            array = kernel_to_nchw(array)
         with np.errstate(over="raise"):
             try:
                 arrays[name] = np.ascontiguousarray(array.astype(dtype))

@@ -66,7 +66,7 @@ class NetworkCheck:
         finally:
             self.model.parameters = kept
 
-    def slope(self, directions: dict[str, np.ndarray]) -> float:
+    def slope_along(self, directions: dict[str, np.ndarray]) -> float:
         """Slope of the loss along directions of entries -1 and 1."""
 
         def at(t: float) -> float:
@@ -84,7 +84,7 @@ class NetworkCheck:
         """Relative error of the slope along one random direction of all trainable parameters."""
         directions = {name: self.rng.choice([-1.0, 1.0], gradient.shape) for name, gradient in self.gradients.items()}
         exact = sum(float((gradient * directions[name]).sum()) for name, gradient in self.gradients.items())
-        return relative_error(exact, self.slope(directions))
+        return relative_error(exact, self.slope_along(directions))
 
     def each(self, names: list[str] | None = None) -> Iterator[tuple[str, float]]:
         """(parameter, relative error) of one random direction each.
@@ -95,7 +95,7 @@ class NetworkCheck:
         loss = abs(self.loss_at({}))
         for name in names or list(self.gradients):
             v = self.rng.choice([-1.0, 1.0], self.gradients[name].shape)
-            exact, numeric = float((self.gradients[name] * v).sum()), self.slope({name: v})
+            exact, numeric = float((self.gradients[name] * v).sum()), self.slope_along({name: v})
             visible = 1e6 * np.finfo(np.float64).eps * loss / self._step(v.size)
             yield name, abs(exact - numeric) / max(abs(exact), abs(numeric), visible)
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from epcore.graph.graph import Graph, Node, Parameter
+from epcore.ops import OPS
 
-CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "conv_transpose2d")
+CONVOLUTIONS = tuple(name for name, op in OPS.items() if op.kernel_axes)
 
 
 def at_inference(graph: Graph, prefixes: tuple[str, ...] = ("",)) -> Graph:
@@ -42,7 +43,11 @@ def fold_batch_norm(
     """
     gamma, beta, mean, variance = batch_norm
     scale = gamma / np.sqrt(variance + epsilon)
-    return w * (scale[:, None] if op == "conv_transpose2d" else scale), bias * scale + beta - mean * scale
+    axes = OPS[op].kernel_axes
+    assert axes is not None
+    along_y = [1] * w.ndim
+    along_y[axes.y] = -1
+    return w * scale.reshape(along_y), bias * scale + beta - mean * scale
 
 
 def fold_batch_norms(graph: Graph, parameters: Mapping[str, np.ndarray]) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -57,8 +62,8 @@ def fold_batch_norms(graph: Graph, parameters: Mapping[str, np.ndarray]) -> tupl
     nodes: dict[str, Node] = {}
     arrays, specs = dict(parameters), dict(graph.parameters)
     for node in graph.nodes.values():
-        before = nodes.get(node.inputs[0]) if node.op == "batch_norm" else None
-        if before is None or before.op not in CONVOLUTIONS or readers[before.name] != 1:
+        before = nodes.get(node.inputs[0]) if OPS[node.op].batch_statistics else None
+        if before is None or OPS[before.op].kernel_axes is None or readers[before.name] != 1:
             nodes[node.name] = node
             continue
         del nodes[before.name]
@@ -79,27 +84,28 @@ def _in_double(node: Node, arrays: Mapping[str, np.ndarray]) -> list[Any]:
     return [None if name is None else np.asarray(arrays[name], np.float64) for name in node.parameters]
 
 
-def split_squeeze_excite(graph: Graph) -> Graph:
-    """Squeeze-and-excitation in the steps that are stored, each the output of a node:
+def split_steps(graph: Graph) -> Graph:
+    """Operators that consist of others (`Op.steps`) in their steps, each the output of a node, the last under the node's name.
+    Squeeze-and-excitation becomes
 
-    X.se  becomes  X.se/mean -> X.se/reduce -> X.se/hidden -> X.se/expand -> X.se/gate -> X.se (x * gate)
+    X.se/mean -> X.se/reduce -> X.se/hidden -> X.se/expand -> X.se/gate -> X.se (x * gate)
     """
     nodes: dict[str, Node] = {}
     for node in graph.nodes.values():
-        for step in _steps(node) if node.op == "squeeze_excite" else [node]:
-            nodes[step.name] = step
+        nodes |= {step.name: step for step in _steps(node)}
     return replace(graph, nodes=nodes)
 
 
 def _steps(node: Node) -> list[Node]:
-    (x,), stage = node.inputs, node.stage
-    mean, reduced, hidden, expanded, gate = (f"{node.name}/{step}" for step in ("mean", "reduce", "hidden", "expand", "gate"))
-    dense = {"stride": 1}
-    return [
-        Node(mean, "global_mean", (x,), stage=stage),
-        Node(reduced, "conv2d", (mean,), node.parameters[:2], dense, stage),
-        Node(hidden, node.attributes.get("activation", "swish"), (reduced,), stage=stage),
-        Node(expanded, "conv2d", (hidden,), node.parameters[2:], dense, stage),
-        Node(gate, "sigmoid", (expanded,), stage=stage),
-        Node(node.name, "multiply", (x, gate), stage=stage),
-    ]
+    """The node itself where its operator is a simple one."""
+    op = OPS[node.op]
+    names = op.array_names(len(node.inputs) + len(node.parameters))
+    inputs: dict[str, str] = dict(zip(names, node.inputs, strict=False))
+    parameters: dict[str, str | None] = dict(zip(names[len(node.inputs) :], node.parameters, strict=False))
+    nodes = []
+    for step in op.steps(**node.attributes):
+        inputs[step.name] = node.name if step.name == "y" else f"{node.name}/{step.name}"
+        read = tuple(inputs[name] for name in step.inputs if name in inputs)
+        held = tuple(parameters[name] for name in step.inputs if name in parameters)
+        nodes.append(Node(inputs[step.name], step.op, read, held, step.attributes, node.stage))
+    return nodes or [node]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any, overload
 
+from epcore.backend import is_cupy
 from epcore.graph.passes import at_inference
 from epcore.inference.bands import choose_bands
+from epcore.inference.cpu_plan import CpuPlan
 from epcore.inference.encode import Program, encode
 from epcore.inference.fuse import fuse
-from epcore.inference.plan import Plan
+from epcore.inference.plan import Plan, check_model
+from epcore.models.efficientpose import EfficientPose, PoseOutputs
 from epcore.network import Network
 from epcore.threads import check_threads, get_threads
 
@@ -23,29 +26,34 @@ def program(model: Network, batch: int, resolution: tuple[int, int], threads: in
     return encode(steps, shapes, outputs, threads)  # a place for every map, a record for every step
 
 
+@overload
+def compile(
+    model: EfficientPose, batch: int = 1, *, resolution: int | tuple[int, int] | None = None, threads: int | None = None
+) -> Plan[PoseOutputs]: ...
+
+
+@overload
 def compile(
     model: Network, batch: int = 1, *, resolution: int | tuple[int, int] | None = None, threads: int | None = None
-) -> Plan:
-    """A plan that computes what `model` does at inference, for x of one shape.
+) -> Plan[Any]: ...
 
-    resolution: side, or (height, width), of x; the model's own by default. threads: `epcore.get_threads()` by default.
-    Raises TypeError for anything but a float32 network on NumPy arrays and ValueError for a network with parts that plans
-    do not know, for a batch or thread count below 1, for more threads than `epcore.threads.MOST`, and for a model in training
-    mode.
+
+def compile(
+    model: Network, batch: int = 1, *, resolution: int | tuple[int, int] | None = None, threads: int | None = None
+) -> Plan[Any]:
+    """A plan that computes what `model` does at inference, for x of one shape, where its parameters are: on the CPU, or as one
+    CUDA graph.
+
+    resolution: side, or (height, width), of x; the model's own by default. threads: of the CPU, `epcore.get_threads()` by
+    default. Raises TypeError for anything but a float32 network and ValueError for a network with parts that plans do not know,
+    for a batch or thread count below 1, for more threads than `epcore.threads.MOST`, and for a model in training mode.
     """
-    if not isinstance(model, Network):
-        raise TypeError(f"model is a {type(model).__name__}, expected a network of epcore")
-    if model.training:
-        raise ValueError("the model is in training mode: call model.eval() first, plans use running statistics")
-    if model.dtype != np.float32 or not all(isinstance(array, np.ndarray) for array in model.parameters.values()):
-        raise TypeError(f"compile takes float32 parameters in NumPy arrays, {model.name} has {model.dtype}")
-    threads = get_threads() if threads is None else threads
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"batch is {batch!r}, expected a whole number above 0")
-    check_threads(threads, "threads")
-    if resolution is None:
-        resolution = model.graph.input_shape[:2]  # type: ignore[assignment]
-    elif isinstance(resolution, int):
-        resolution = (resolution, resolution)
-    sides: tuple[int, int] = resolution  # type: ignore[assignment]
-    return Plan(model, program(model, batch, sides, threads), batch, sides, threads)
+    sides = check_model(model, batch, resolution)
+    if is_cupy(model.any_parameter):
+        if threads is not None:
+            raise ValueError(f"threads is {threads}: they are of the CPU, and {model.name} is on a GPU")
+        from epcore.inference.cuda_graph import CudaGraphPlan
+
+        return CudaGraphPlan(model, batch, resolution=sides)
+    threads = get_threads() if threads is None else check_threads(threads, "threads")
+    return CpuPlan(model, program(model, batch, sides, threads), batch, sides, threads)

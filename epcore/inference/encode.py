@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from epcore.inference.layout import ALIGNMENT, Buffer, Place, allocate, place_tensors
-from epcore.inference.step import Convolution, Step
+from epcore.inference.step import Convolution, NoPlanError, Step
 from epcore.inference.steps import definition, kinds
 from epcore.inference.steps.record import Y_OFFSET, Kind
 from epcore.kernels.cpu.panels import Panels, cut
@@ -87,7 +87,7 @@ class Encoder:
     def cut(self, step: Convolution, columns: int) -> Panels:
         """Its output channels as panels. Raises ValueError, naming it, for fewer than a vector."""
         if columns < LANES:
-            raise ValueError(
+            raise NoPlanError(
                 f"compile: {step.output} has {columns} output channels, fewer than a vector of {LANES}: run the model itself"
             )
         return cut(columns)

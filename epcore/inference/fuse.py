@@ -18,7 +18,7 @@ import numpy as np
 from epcore.backend import Array
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.passes import at_inference, fold_batch_norms
-from epcore.inference.step import Activation, Convolution, Step
+from epcore.inference.step import Activation, Convolution, NoPlanError, Step
 from epcore.inference.steps import DEFINITIONS
 from epcore.inference.steps.dense import Dense
 from epcore.inference.steps.depthwise import Depthwise
@@ -53,7 +53,7 @@ class Fuser:
         for node in self.graph.nodes.values():
             if node.name not in self.seen:
                 if node.op not in fusions:
-                    raise ValueError(
+                    raise NoPlanError(
                         f"compile: {node.name} ({node.op}) stands where plans cannot take it: run the model itself"
                     )
                 steps += fusions[node.op](self, node)
@@ -152,7 +152,7 @@ def _depthwise(fuser: Fuser, node: Node) -> list[Step]:
         return [step]
     project = fuser.next(excite, "conv2d")
     if project is None:
-        raise ValueError(f"compile: {excite.name} is not followed by a projection: run the model itself")
+        raise NoPlanError(f"compile: {excite.name} is not followed by a projection: run the model itself")
     reduce, reduce_bias, expand, expand_bias = fuser.arrays(excite)
     fuser.seen.add(excite.name)
     gate = Gate(
@@ -161,7 +161,7 @@ def _depthwise(fuser: Fuser, node: Node) -> list[Step]:
     )  # fmt: skip
     projection = replace(_dense(fuser, project, gate=excite.name), inputs=(step.output,))
     if not isinstance(projection, Pointwise):
-        raise ValueError(f"compile: {excite.name} is not followed by a projection: run the model itself")
+        raise NoPlanError(f"compile: {excite.name} is not followed by a projection: run the model itself")
     return [replace(step, summed=True), gate, projection]
 
 
@@ -173,7 +173,7 @@ def _refuse_readers_of_the_picture(steps: list[Step]) -> None:
         if halved:
             pictures.add(step.output)
         elif not pictures.isdisjoint(step.reads) and not (isinstance(step, Dense) and step.reads == step.inputs):
-            raise ValueError(
+            raise NoPlanError(
                 f"compile: {step.nodes[0]} ({step.operator}) reads the picture itself; plans read it in dense convolutions "
                 "only: run the model itself"
             )

@@ -13,6 +13,10 @@ from typing import ClassVar
 import numpy as np
 
 
+class NoPlanError(ValueError):
+    """A network has a part that plans do not know; the message names the layer."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Step:
     """inputs, output: names of nodes, whose values it takes and gives. nodes: those of the given graph that it stands for."""
@@ -31,8 +35,13 @@ class Step:
         return self.inputs
 
     @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the maps that it reads and writes."""
+        return (*self.inputs, self.output)
+
+    @property
     def weight_count(self) -> int:
-        """Numbers it reads beside its inputs."""
+        """Numbers it reads beside them."""
         return 0
 
 

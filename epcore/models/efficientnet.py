@@ -104,13 +104,15 @@ class EfficientNet(Network):
     Raises ValueError for an unknown scale or number of blocks.
     """
 
+    resolution: int
+
     def __init__(self, scale: str = "B0", *, blocks: int = 3, resolution: int | None = None, seed: int = 0) -> None:
         if scale not in BACKBONES:
             raise ValueError(f"unknown EfficientNet {scale!r}: expected one of {', '.join(BACKBONES)}")
         if not 1 <= blocks <= len(EFFICIENTNET_BLOCKS):
             raise ValueError(f"blocks is {blocks!r}, expected 1 to {len(EFFICIENTNET_BLOCKS)}")
-        self.resolution = resolution or BACKBONES[scale].resolution
-        builder = GraphBuilder((self.resolution, self.resolution, 3))
+        side = resolution or BACKBONES[scale].resolution
+        builder = GraphBuilder((side, side, 3))
         outputs = add_efficientnet(builder, INPUT, scale, blocks=blocks)
         graph = builder.graph({f"block{i}": name for i, name in enumerate(outputs, start=1)})
         super().__init__(graph, f"EfficientNet-{scale}", seed=seed)

@@ -139,11 +139,9 @@ class EfficientPose(Network):
 
     variant: a name of the paper's Table 2 or phi. The switches are the paper's ablations; RT has no low branch to drop.
     The upscaling layers are frozen: in the release they equal their bilinear start. Raises ValueError for bad arguments.
-
-    preprocessing: how pixels become x, see `epcore.pose.normalize`.
     """
 
-    preprocessing = "imagenet"
+    resolution: int
 
     def __init__(
         self,
@@ -158,7 +156,6 @@ class EfficientPose(Network):
         if not isinstance(passes, int) or not 1 <= passes <= 9:
             raise ValueError(f"passes is {passes!r}, expected a number of detection passes from 1 to 9")
         self.config = pose_config(variant)
-        self.resolution = self.config.resolution
         graph = build_efficientpose(
             self.config, cross_resolution=cross_resolution, skeleton=skeleton, passes=passes, upscaling=upscaling
         )

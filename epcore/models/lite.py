@@ -116,7 +116,6 @@ class EfficientPoseLite(EfficientPose):
         if variant not in LITE_VARIANTS:
             raise ValueError(f"unknown Lite variant {variant!r}: expected one of {', '.join(LITE_VARIANTS)}")
         self.config = LITE_VARIANTS[variant]
-        self.resolution = self.config.resolution
         graph = build_efficientpose_lite(self.config)
         if not auxiliary_heads:
             graph = graph.pruned("confs3", "upscaled")

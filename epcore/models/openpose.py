@@ -83,8 +83,9 @@ class OpenPose(Network):
     pafs_to_last_pass: the last pass also reads the PAFs, as in Cao et al.
     """
 
+    resolution: int
+
     def __init__(self, *, pafs_to_last_pass: bool = False, seed: int = 0) -> None:
-        self.resolution = OPENPOSE_RESOLUTION
         super().__init__(build_openpose(pafs_to_last_pass=pafs_to_last_pass), "OpenPose", seed=seed)
 
     def __call__(self, x: Array) -> PoseOutputs:

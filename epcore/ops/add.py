@@ -14,7 +14,7 @@ Saved:
     nothing
 
 Cost:
-    Every element once forward; backward hands dy to both and computes nothing.
+    Every element once forward, one addition; backward hands dy to both and computes nothing.
 
 Source:
     He et al. 2016 (residual networks), Equation 1.
@@ -50,4 +50,4 @@ def cost(a: Shape, b: Shape) -> Cost:
     return Cost(elementwise={"add": prod(a)})
 
 
-OP = Op("add", forward, backward, output_shape, cost)
+OP = Op("add", forward, backward, output_shape, cost, operations=(1, 0), onnx="Add")

@@ -17,7 +17,7 @@ Saved:
     A handful of integers.
 
 Cost:
-    Every element of every window once forward, once backward; the rest is not touched.
+    Every element of every window once forward, once backward, one operation each; the rest is not touched.
 
 Source:
     EfficientPose (Groos et al. 2020), Figure 2: the picture at half the resolution.
@@ -68,4 +68,4 @@ def window(x: Shape, *, size: int = 2) -> Window:
     return Window((N, OH * size, OW * size, C), (size, size), size)
 
 
-OP = Op("avg_pool", forward, backward, output_shape, cost, window=window)
+OP = Op("avg_pool", forward, backward, output_shape, cost, operations=(1, 1), window=window, onnx="AveragePool")

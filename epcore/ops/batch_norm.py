@@ -35,14 +35,17 @@ Derivation:
 
     The running statistics are state, not variables: they have no gradient.
 
+    A batch in parts: M and the four sums over the channel are all that one part has to know of the others. `reduce` adds them
+    up; dgamma and dbeta stay those of the part, for they are added up with all other gradients.
+
 Saved:
     x, gamma, mean, variance
     x and gamma are held by others anyway; the two statistics are 2 C values. z is recomputed: one multiply-add an element is
     cheaper than M*C stored floats.
 
 Cost:
-    Every element once forward, once backward (a convention prices the element); what a batch's statistics cost on top is the
-    convention's too, since it depends on training.
+    Every element once forward, times a scale and plus a shift; once backward: z two operations, dbeta one, dgamma two, dx one
+    more. What a batch's statistics cost on top is said by the counting convention, since it depends on training.
 
 Source:
     Ioffe and Szegedy 2015, Algorithm 1 and the chain rule after it. Running statistics and epsilon: Keras.
@@ -50,6 +53,7 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 from epcore.backend import Array, array_module
@@ -58,6 +62,8 @@ from epcore.shapes import Shape
 
 EPSILON = 1e-3
 MOMENTUM = 0.99
+
+Reduce = Callable[[Array], Array]  # a float64 array of one part of the batch -> the sum over all parts
 
 
 def forward(
@@ -69,13 +75,17 @@ def forward(
     *,
     epsilon: float = EPSILON,
     training: bool = False,
+    reduce: Reduce | None = None,
 ) -> tuple[Array, tuple[Array, Array, Array, Array]]:
-    """x (N,H,W,C), the others (C,) -> y as x. The running statistics are read, never written: see `update_running`."""
+    """x (N,H,W,C), the others (C,) -> y as x. The running statistics are read, never written: see `update_running`.
+
+    reduce: where x is a part of the batch that is normalised (of the batch statistics only, so in training).
+    """
     xp = array_module(x, gamma, beta, running_mean, running_variance)
     output_shape(x.shape, gamma.shape, beta.shape, running_mean.shape, running_variance.shape)
-    if training:  # in double, as every framework sums them (also within `epcore.sums.in_one_chain`)
-        mean = x.mean(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
-        variance = xp.square(x - mean).mean(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
+    if training:
+        (mean,) = _batch_means([x], reduce)
+        (variance,) = _batch_means([xp.square(x - mean)], reduce)
     else:
         mean, variance = running_mean, running_variance
     # (N,H,W,C) * (C,)
@@ -84,9 +94,14 @@ def forward(
 
 
 def backward(
-    dy: Array, saved: tuple[Array, Array, Array, Array], *, epsilon: float = EPSILON, training: bool = False
+    dy: Array,
+    saved: tuple[Array, Array, Array, Array],
+    *,
+    epsilon: float = EPSILON,
+    training: bool = False,
+    reduce: Reduce | None = None,
 ) -> tuple[Array, Array, Array, None, None]:
-    """dy as y -> (dx, dgamma, dbeta, None, None): the running statistics are state, not a variable."""
+    """dy as y -> (dx, dgamma, dbeta, None, None): the running statistics are state, not a variable. reduce: as forward's."""
     x, gamma, mean, variance = saved
     xp = array_module(dy, x, gamma)
     M = prod(x.shape[:3])
@@ -95,9 +110,29 @@ def backward(
     dbeta = dy.sum(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
     # (N,H,W,C) * (N,H,W,C), summed to (C,)
     dgamma = (dy * z).sum(axis=(0, 1, 2), dtype=xp.float64).astype(x.dtype)
+    if not training:
+        return gamma * r * dy, dgamma, dbeta, None, None  # (C,) * (N,H,W,C)
+    if reduce is None:
+        mean_dy, mean_dy_z = dbeta / M, dgamma / M
+    else:
+        mean_dy, mean_dy_z = _batch_means([dy, dy * z], reduce)
     # (C,) * (N,H,W,C)
-    dx = gamma * r * (dy - dbeta / M - z * (dgamma / M)) if training else gamma * r * dy
+    dx = gamma * r * (dy - mean_dy - z * mean_dy_z)
     return dx, dgamma, dbeta, None, None
+
+
+def _batch_means(arrays: list[Array], reduce: Reduce | None) -> Array:
+    """Means (len(arrays),C) of arrays (N,H,W,C) over a batch of which they are a part, in one call of `reduce`.
+
+    Summed in double, as every framework does (also within `epcore.sums.in_one_chain`).
+    """
+    xp, dtype = array_module(*arrays), arrays[0].dtype
+    sums = xp.stack([array.sum(axis=(0, 1, 2), dtype=xp.float64) for array in arrays])
+    M = prod(arrays[0].shape[:3])
+    if reduce is not None:
+        total = reduce(xp.append(sums.ravel(), float(M)))  # exact: M is far below 2^53
+        sums, M = total[:-1].reshape(sums.shape), total[-1]
+    return (sums / M).astype(dtype)
 
 
 def update_running(running: Array, batch: Array, momentum: float = MOMENTUM) -> Array:
@@ -132,5 +167,7 @@ OP = Op(
     cost,
     data=("running_mean", "running_variance"),
     batch_statistics=True,
+    operations=(2, 6),
+    onnx="BatchNormalization",
     keeps=keeps,
 )

@@ -45,7 +45,7 @@ from __future__ import annotations
 from math import prod
 
 from epcore.backend import Array, array_module
-from epcore.op import Cost, Op
+from epcore.op import Cost, KernelAxes, Op
 from epcore.shapes import Shape, Window, output_size
 from epcore.sums import matmul_in_double, sum_in_double
 
@@ -112,4 +112,6 @@ def window(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 1) -> Wi
     return Window(x, w[:2], stride)
 
 
-OP = Op("conv2d", forward, backward, output_shape, cost, selective=True, window=window)
+OP = Op(
+    "conv2d", forward, backward, output_shape, cost, selective=True, kernel_axes=KernelAxes(2, 3), window=window, onnx="Conv"
+)

@@ -43,7 +43,7 @@ from math import prod
 import numpy as np
 
 from epcore.backend import Array, array_module
-from epcore.op import Cost, Op
+from epcore.op import Cost, KernelAxes, Op
 from epcore.shapes import Shape, Window
 from epcore.sums import matmul_in_double, sum_in_double
 
@@ -112,4 +112,18 @@ def cost(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 2) -> Cost
     return Cost(macs=macs, elementwise=bias, backward_macs=2 * macs, backward_elementwise=bias)
 
 
-OP = Op("conv_transpose2d", forward, backward, output_shape, cost, selective=True)
+def spread(x: Shape, w: Shape, b: Shape | None = None, *, stride: int = 2) -> Window:
+    return Window(output_shape(x, w, b, stride=stride), w[:2], stride)
+
+
+OP = Op(
+    "conv_transpose2d",
+    forward,
+    backward,
+    output_shape,
+    cost,
+    selective=True,
+    kernel_axes=KernelAxes(3, 2),
+    spread=spread,
+    onnx="ConvTranspose",
+)

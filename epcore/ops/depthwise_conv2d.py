@@ -36,7 +36,7 @@ from __future__ import annotations
 from math import prod
 
 from epcore.backend import Array, array_module
-from epcore.op import Cost, Op
+from epcore.op import Cost, KernelAxes, Op
 from epcore.shapes import Shape, Window, output_size
 from epcore.sums import dot_in_double
 
@@ -90,4 +90,14 @@ def window(x: Shape, w: Shape, *, stride: int = 1) -> Window:
     return Window(x, w[:2], stride)
 
 
-OP = Op("depthwise_conv2d", forward, backward, output_shape, cost, selective=True, window=window)
+OP = Op(
+    "depthwise_conv2d",
+    forward,
+    backward,
+    output_shape,
+    cost,
+    selective=True,
+    kernel_axes=KernelAxes(2, 2),
+    window=window,
+    onnx="Conv",
+)

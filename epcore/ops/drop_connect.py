@@ -16,7 +16,7 @@ Saved:
     N values.
 
 Cost:
-    Every element once forward, once backward.
+    Every element once forward, once backward, one multiplication each.
 
 Source:
     Huang et al. 2016 (stochastic depth), Equation 2, with the division moved from testing to training as in EfficientNet.
@@ -57,4 +57,4 @@ def cost(x: Shape, mask: Shape, *, rate: float) -> Cost:
     return Cost(elementwise={"drop_connect": prod(x)}, backward_elementwise={"drop_connect": prod(x)})
 
 
-OP = Op("drop_connect", forward, backward, output_shape, cost, data=("mask",), identity_at_inference=True)
+OP = Op("drop_connect", forward, backward, output_shape, cost, data=("mask",), identity_at_inference=True, operations=(1, 1))

@@ -15,7 +15,7 @@ Saved:
     Held by the layer before it anyway; s is recomputed.
 
 Cost:
-    Every element once forward, once backward.
+    Every element once forward, a swish and one multiplication; once backward, one more than swish too.
 
 Source:
     Alcaide 2018. In EfficientPose: the Mobile DenseNets (Figure 3).
@@ -52,4 +52,4 @@ def cost(x: Shape, *, beta: float = BETA) -> Cost:
     return Cost(elementwise={"eswish": prod(x)}, backward_elementwise={"eswish": prod(x)})
 
 
-OP = Op("eswish", forward, backward, output_shape, cost, exponential=True)
+OP = Op("eswish", forward, backward, output_shape, cost, exponential=True, operations=(6, 10))

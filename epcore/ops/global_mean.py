@@ -50,4 +50,4 @@ def cost(x: Shape) -> Cost:
     return Cost(elementwise={"mean": prod(x)}, backward_elementwise={"mean": prod(x)})
 
 
-OP = Op("global_mean", forward, backward, output_shape, cost)
+OP = Op("global_mean", forward, backward, output_shape, cost, averages_map=True, onnx="GlobalAveragePool")

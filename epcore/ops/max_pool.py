@@ -20,7 +20,7 @@ Saved:
     One byte an output.
 
 Cost:
-    Every tap of every output once forward; every output once backward.
+    Every tap of every output once forward, a comparison; every output once backward, an addition.
 
 Source:
     Simonyan and Zisserman 2015 (VGG-19), as OpenPose uses it: Cao et al. 2019.
@@ -81,4 +81,6 @@ def window(x: Shape, *, size: int = 2, stride: int = 2) -> Window:
     return Window(x, (size, size), stride)
 
 
-OP = Op("max_pool", forward, backward, output_shape, cost, kinked=True, keeps=keeps, window=window)
+OP = Op(
+    "max_pool", forward, backward, output_shape, cost, ties=True, operations=(1, 1), keeps=keeps, window=window, onnx="MaxPool"
+)

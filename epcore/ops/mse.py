@@ -18,7 +18,7 @@ Saved:
     All are held by others anyway.
 
 Cost:
-    Every element once forward, once backward.
+    Every element once forward, difference, square and sum; once backward, difference and factor.
 
 Source:
     EfficientPose (Groos et al. 2020), Section 4.1.
@@ -75,4 +75,4 @@ def cost(prediction: Shape, target: Shape, mask: Shape | None = None, *, reducti
     return Cost(elementwise={"mse": prod(prediction)}, backward_elementwise={"mse": prod(prediction)})
 
 
-OP = Op("mse", forward, backward, output_shape, cost, data=("target", "mask"))
+OP = Op("mse", forward, backward, output_shape, cost, data=("target", "mask"), operations=(3, 2))

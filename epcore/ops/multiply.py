@@ -15,7 +15,7 @@ Saved:
     Both are held by others anyway.
 
 Cost:
-    Every element of y once forward, twice backward.
+    Every element of y once forward, twice backward, one multiplication each.
 
 Source:
     The scale of squeeze-and-excitation written out: Hu et al. 2018, Equation 4.
@@ -66,4 +66,4 @@ def cost(a: Shape, b: Shape) -> Cost:
     return Cost(elementwise={"multiply": elements}, backward_elementwise={"multiply": 2 * elements})
 
 
-OP = Op("multiply", forward, backward, output_shape, cost)
+OP = Op("multiply", forward, backward, output_shape, cost, operations=(1, 1), onnx="Mul")

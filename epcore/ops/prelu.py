@@ -16,7 +16,8 @@ Saved:
     Both are held by others anyway.
 
 Cost:
-    Every element once forward, once backward.
+    Every element once forward, a comparison and alpha * x; once backward, a comparison and alpha * dy, and for dalpha the
+    smaller of x and 0, a product and a sum.
 
 Source:
     He et al. 2015, Equations 1 and 3.
@@ -60,4 +61,4 @@ def cost(x: Shape, alpha: Shape) -> Cost:
     return Cost(elementwise={"prelu": prod(x)}, backward_elementwise={"prelu": prod(x)})
 
 
-OP = Op("prelu", forward, backward, output_shape, cost, kinked=True)
+OP = Op("prelu", forward, backward, output_shape, cost, kinks=(0.0,), operations=(2, 5), onnx="PRelu")

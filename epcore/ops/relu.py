@@ -15,7 +15,7 @@ Saved:
     It lies strictly between the limits exactly where x does, and the layer after it holds it anyway.
 
 Cost:
-    Every element once forward, once backward.
+    Every element once forward, once backward, one comparison each.
 
 Source:
     Nair and Hinton 2010; the cap: Sandler et al. 2018 (MobileNetV2), in the release's Lite models.
@@ -55,4 +55,4 @@ def cost(x: Shape, *, maximum: float | None = None) -> Cost:
     return Cost(elementwise={"relu": prod(x)}, backward_elementwise={"relu": prod(x)})
 
 
-OP = Op("relu", forward, backward, output_shape, cost, kinked=True)
+OP = Op("relu", forward, backward, output_shape, cost, kinks=(0.0,), operations=(1, 1))

@@ -16,7 +16,7 @@ Saved:
     From y alone the derivative follows without another exponential.
 
 Cost:
-    Every element once forward, once backward.
+    Every element once forward: negate, exponential, add, divide; once backward: three operations.
 
 Source:
     The gate of squeeze-and-excitation: Hu et al. 2018, Equation 3.
@@ -57,4 +57,4 @@ def cost(x: Shape) -> Cost:
     return Cost(elementwise={"sigmoid": prod(x)}, backward_elementwise={"sigmoid": prod(x)})
 
 
-OP = Op("sigmoid", forward, backward, output_shape, cost, exponential=True)
+OP = Op("sigmoid", forward, backward, output_shape, cost, exponential=True, operations=(4, 3), onnx="Sigmoid")

@@ -43,7 +43,7 @@ from math import prod
 from types import ModuleType
 
 from epcore.backend import Array
-from epcore.op import Cost, Kept, Op
+from epcore.op import Cost, Kept, Op, Step
 from epcore.ops import eswish, relu, swish
 from epcore.ops.sigmoid import sigmoid
 from epcore.shapes import Shape
@@ -125,4 +125,16 @@ def keeps(x: Shape, w_reduce: Shape, *parameters: Shape, **attributes: object) -
     return Kept((N, C)), Kept((N, R)), Kept((N, C))
 
 
-OP = Op("squeeze_excite", forward, backward, output_shape, cost, keeps=keeps)
+def steps(*, activation: str = "swish") -> tuple[Step, ...]:
+    """The equation, operator by operator; a 1x1 convolution of a 1x1 map is the product."""
+    return (
+        Step("mean", "global_mean", ("x",)),
+        Step("reduce", "conv2d", ("mean", "w_reduce", "b_reduce"), {"stride": 1}),
+        Step("hidden", activation, ("reduce",)),
+        Step("expand", "conv2d", ("hidden", "w_expand", "b_expand"), {"stride": 1}),
+        Step("gate", "sigmoid", ("expand",)),
+        Step("y", "multiply", ("x", "gate")),
+    )
+
+
+OP = Op("squeeze_excite", forward, backward, output_shape, cost, keeps=keeps, steps=steps)

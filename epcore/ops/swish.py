@@ -16,7 +16,7 @@ Saved:
     Held by the layer before it anyway; s is recomputed.
 
 Cost:
-    Every element once forward, once backward.
+    Every element once forward, a sigmoid and one multiplication; once backward, a sigmoid and five operations of the last line.
 
 Source:
     Ramachandran et al. 2017, with beta = 1; activation of EfficientNet (Tan and Le 2019).
@@ -51,4 +51,4 @@ def cost(x: Shape) -> Cost:
     return Cost(elementwise={"swish": prod(x)}, backward_elementwise={"swish": prod(x)})
 
 
-OP = Op("swish", forward, backward, output_shape, cost, exponential=True)
+OP = Op("swish", forward, backward, output_shape, cost, exponential=True, operations=(5, 9))

@@ -123,9 +123,9 @@ def to_nhwc(array: np.ndarray, shape: Shape, layout: str) -> np.ndarray | None:
     return array if array.shape == shape else None
 
 
-def kernel_to_ours(array: np.ndarray, shape: Shape, op: str, layout: str) -> np.ndarray | None:
-    """A kernel, or its gradient, in our axes; None where it does not fit. shape: ours."""
-    depthwise = op == "depthwise_conv2d"
+def kernel_to_hwio(array: np.ndarray, shape: Shape, layout: str) -> np.ndarray | None:
+    """A kernel, or its gradient, in our axes; None where it does not fit. shape: ours, of three axes for a depthwise one."""
+    depthwise = len(shape) == 3
     if array.shape != shape and depthwise and array.ndim == 4 and array.shape[-1] == 1:
         array = array[..., 0]  # Keras' (kh,kw,C,1)
     if layout == "NCHW" and array.ndim == 4:

@@ -14,7 +14,6 @@ import numpy as np
 
 from epcore.graph import INPUT
 from epcore.port.compare import Difference, compare, tolerance
-from epcore.port.evaluate import Arrays, Setting
 from epcore.port.hypotheses import (
     FEW,
     Hypothesis,
@@ -27,6 +26,7 @@ from epcore.port.hypotheses import (
     precision_errors,
     wiring_hypotheses,
 )
+from epcore.port.setting import Arrays, Setting
 from epcore.shapes import Shape
 
 _NOTABLE = 0.1  # a mistake that leaves less than this share of the error is worth showing though it does not explain all
@@ -94,7 +94,8 @@ def find_divergences(
     report = Report(given)
     search = _Search(setting, port, rounding, relative, preprocessing, progress)
     if INPUT in port:
-        search.check_input(report)
+        search.compare_input(report)
+        search.setting = search.given_input()
     layers = [name for name in given if name != INPUT]
     search.recompute(layers)
     for position, name in enumerate(layers):
@@ -108,9 +109,9 @@ def find_divergences(
         if difference.agrees:
             report.agreeing.append(difference)
             continue
-        found, hypothesis = search.explain(name, known, difference, layers[position:])
-        report.divergences.append(found)
-        if not (found.causes and found.causes[0].exact) or len(report.divergences) == _MOST:
+        divergence, hypothesis = search.explain(name, known, difference, layers[position:])
+        report.divergences.append(divergence)
+        if not (divergence.causes and divergence.causes[0].exact) or len(report.divergences) == _MOST:
             report.not_reached = layers[position + 1 :]
             break
         if hypothesis is not None:
@@ -146,10 +147,18 @@ class _Search:
         right = self.right[name] if right is None else right
         return compare(name, self.port[name], right, self.limit(name, right))
 
-    def check_input(self, report: Report) -> None:
-        """The port's own input is taken over, whatever it is, so that the layers are judged by what they were given."""
-        x, port = self.setting.x, self.port[INPUT].astype(np.float64)
-        difference = compare(INPUT, port, x, tolerance(x, 0.0, self.port[INPUT].dtype, self.relative))
+    def _input_difference(self) -> Difference:
+        x, port = self.setting.x, self.port[INPUT]
+        return compare(INPUT, port.astype(np.float64), x, tolerance(x, 0.0, port.dtype, self.relative))
+
+    def given_input(self) -> Setting:
+        """With the port's own input where that is another one, so that the layers are judged by what they were given."""
+        port = self.port[INPUT].astype(np.float64)
+        return self.setting if self._input_difference().agrees or not np.isfinite(port).all() else replace(self.setting, x=port)
+
+    def compare_input(self, report: Report) -> None:
+        """Into the report: that it agrees, or a divergence with what explains it."""
+        x, difference = self.setting.x, self._input_difference()
         if difference.agrees:
             report.agreeing.append(difference)
             return
@@ -158,8 +167,6 @@ class _Search:
         tried = [self._cause(INPUT, f"preprocessing: {title}", hint, (INPUT,), changed) for title, changed in changes]
         causes = sorted((cause for cause in tried if cause.exact), key=lambda cause: cause.left)
         report.divergences.append(Divergence(INPUT, (INPUT,), difference, None, tuple(causes)))
-        if np.isfinite(port).all():
-            self.setting = replace(self.setting, x=port)
 
     def explain(
         self, name: str, known: list[str], difference: Difference, rest: list[str]
@@ -170,7 +177,7 @@ class _Search:
         if not np.isfinite(difference.largest):
             return divergence, None
         port, right = self.port[name].astype(np.float64), self.right[name]
-        values = {each: self.right[each] for each in known}
+        values = {layer: self.right[layer] for layer in known}
         tried: list[tuple[Cause, Hypothesis | None]] = list(self._array_causes(name, port, right))
         about_values = {cause.title for cause, _ in tried}
         few = len(suspects) <= FEW
@@ -186,12 +193,12 @@ class _Search:
         if any(INPUT in node.inputs for node in suspects):
             tried += self._input_causes(name, values)
         scale = max(difference.relative, 1e-300)
-        tried = [each for each in tried if each[0].exact or each[0].left < _NOTABLE * scale]
+        tried = [(cause, tested) for cause, tested in tried if cause.exact or cause.left < _NOTABLE * scale]
         # Of several that explain it, an operator's mistake says more than what became of its values: those come last.
-        tried.sort(key=lambda each: (not each[0].exact, each[0].exact and each[0].title in about_values, each[0].left))
+        tried.sort(key=lambda pair: (not pair[0].exact, pair[0].exact and pair[0].title in about_values, pair[0].left))
         if not tried:
             tried = [(cause, None) for cause in self._precision_causes(name, values)]
-        certain = [each for each in tried if each[0].exact]
+        certain = [(cause, tested) for cause, tested in tried if cause.exact]
         causes = tuple(cause for cause, _ in (certain or tried)[:3])
         chosen = tried[0][1] if tried and tried[0][0].exact else None
         if chosen is not None and chosen.title in about_values:
@@ -238,7 +245,7 @@ class _Search:
 
     def _array_causes(self, name: str, port: np.ndarray, right: np.ndarray) -> Iterator[tuple[Cause, Hypothesis]]:
         """What may have happened to the layer's values, on their way into the file or in the network."""
-        found = [
+        changes = [
             (title, "layout of the array in the file, or of the layer", change) for title, change in array_changes(right.shape)
         ]
         permutation = channel_permutation(port, right, self.limit(name, right))
@@ -247,13 +254,13 @@ class _Search:
             title = describe_permutation(permutation, keypoints=keypoints)
             order = "the order is that of epcore.pose.skeleton.KEYPOINTS"
             hint = order if keypoints else "all values are there, in other channels"
-            found.append((title, hint, lambda y: y[..., permutation]))
+            changes.append((title, hint, lambda y: y[..., permutation]))
         factor = float((port * right).sum() / max(float(np.square(right).sum()), 1e-300))
         if factor and abs(factor - 1) > 1e-3:
-            found.append((f"{factor:.6g} times the right values", "a factor too many or missing", lambda y: factor * y))
+            changes.append((f"{factor:.6g} times the right values", "a factor too many or missing", lambda y: factor * y))
         mean = float((port - right).mean())
-        found.append((f"the right values plus {mean:.6g}", "something is added to every value", lambda y: y + mean))
-        for title, hint, change in found:
+        changes.append((f"the right values plus {mean:.6g}", "something is added to every value", lambda y: y + mean))
+        for title, hint, change in changes:
             cause = self._cause(name, title, hint, (name,), change(right))
             yield cause, Hypothesis(title, hint, (name,), changed_output(self.setting, name, change))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from epcore.graph import INPUT, Graph
 from epcore.port.compare import Difference, compare, tolerance
-from epcore.port.evaluate import Arrays
+from epcore.port.setting import Arrays
 
 
 @dataclass(frozen=True)

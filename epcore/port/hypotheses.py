@@ -14,8 +14,8 @@ from scipy.optimize import linear_sum_assignment
 
 from epcore.graph import INPUT, Node
 from epcore.ops import OPS
-from epcore.port.evaluate import Arrays, Forward, Setting
 from epcore.port.mistakes import mistakes
+from epcore.port.setting import Arrays, Forward, Setting
 from epcore.pose.preprocess import PREPROCESSING
 from epcore.pose.skeleton import FLIP_PERMUTATION, KEYPOINTS, MPII_IDS
 from epcore.shapes import Shape
@@ -38,16 +38,16 @@ class Hypothesis:
 
 def operator_hypotheses(setting: Setting, names: list[str], shapes: dict[str, Shape], *, alone: bool) -> Iterator[Hypothesis]:
     """Every known mistake in all of the named layers at once, in those of one operator, and with `alone` in each by itself."""
-    found: dict[str, dict[str, Forward]] = {}
+    forwards_of: dict[str, dict[str, Forward]] = {}
     hints: dict[str, str] = {}
     for name in names:
         node = setting.graph.nodes[name]
-        arguments: list[Shape | None] = [shapes[each] for each in node.inputs]
-        arguments += [None if each is None else each.shape for each in setting.parameters_of(node)]
+        arguments: list[Shape | None] = [shapes[given] for given in node.inputs]
+        arguments += [None if array is None else array.shape for array in setting.parameters_of(node)]
         for mistake in mistakes(node.op, arguments, setting.attributes_of(node)):
-            found.setdefault(mistake.title, {})[name] = mistake.forward
+            forwards_of.setdefault(mistake.title, {})[name] = mistake.forward
             hints.setdefault(mistake.title, mistake.hint)
-    for title, forwards in found.items():
+    for title, forwards in forwards_of.items():
         groups = [tuple(forwards)]
         for op in dict.fromkeys(setting.graph.nodes[name].op for name in forwards):
             groups.append(tuple(name for name in forwards if setting.graph.nodes[name].op == op))
@@ -62,19 +62,19 @@ def wiring_hypotheses(setting: Setting, nodes: list[Node], shapes: dict[str, Sha
     for node in nodes:
         for name in node.inputs:
             block = name.removesuffix("project_bn")
-            first = next((each for each in setting.graph.nodes.values() if each.name.startswith(block)), None)
+            first = next((other for other in setting.graph.nodes.values() if other.name.startswith(block)), None)
             if block == name or first is None or shapes[first.inputs[0]] != shapes[name]:
                 continue
             added = Node(f"{block}add", "add", (name, first.inputs[0]), stage=node.stage)
             if added.name in setting.graph.nodes:
                 continue
-            users = [each for each in setting.graph.nodes.values() if name in each.inputs]
-            moved = [_with_input(each, name, added.name) for each in users]
+            readers = [reader for reader in setting.graph.nodes.values() if name in reader.inputs]
+            moved = [_with_input(reader, name, added.name) for reader in readers]
             branch = "low branch" if name.startswith("low.") else block.rstrip(".")
             yield Hypothesis(
                 f"{branch} tapped after a residual add",
                 f"it is tapped at {name}, before any add",
-                tuple(each.name for each in users),
+                tuple(reader.name for reader in readers),
                 setting.rewired([added, *moved]),
             )
     if taps:
@@ -95,14 +95,14 @@ def _with_input(node: Node, old: str, new: str) -> Node:
 
 def _nearby(setting: Setting, name: str, reader: str) -> list[str]:
     """Layers up to _HOPS edges from `name`, those that run before the reader."""
-    order = {each: i for i, each in enumerate(setting.graph.nodes)}
-    found, edge = {name}, {name}
+    order = {layer: i for i, layer in enumerate(setting.graph.nodes)}
+    near, edge = {name}, {name}
     for _ in range(_HOPS):
-        before = {each for at in edge if at != INPUT for each in setting.graph.nodes[at].inputs}
+        before = {given for layer in edge if layer != INPUT for given in setting.graph.nodes[layer].inputs}
         after = {node.name for node in setting.graph.nodes.values() if edge & set(node.inputs)}
-        edge = (before | after) - found
-        found |= edge
-    return sorted((each for each in found - {name, INPUT} if order[each] < order[reader]), key=lambda each: order[each])
+        edge = (before | after) - near
+        near |= edge
+    return sorted((layer for layer in near - {name, INPUT} if order[layer] < order[reader]), key=lambda layer: order[layer])
 
 
 _PREPROCESSING_WORDS = {

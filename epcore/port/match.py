@@ -9,8 +9,8 @@ from difflib import get_close_matches
 import numpy as np
 
 from epcore.graph import INPUT, Graph
-from epcore.port.compare import detect_layout, kernel_to_ours, to_nhwc
-from epcore.port.evaluate import Arrays
+from epcore.port.compare import detect_layout, kernel_to_hwio, to_nhwc
+from epcore.port.setting import Arrays
 from epcore.shapes import Shape
 
 # Entries of our own files that are no layers; a port may hand them back unchanged.
@@ -57,11 +57,10 @@ def match_port(
     maps = {key: array for (kind, _), (key, array) in places.items() if kind != "parameter_gradients"}
     expected = {key: shapes[name] for (kind, name), (key, _) in places.items() if kind != "parameter_gradients"}
     found = PortArrays(detect_layout(maps, expected) if layout == "auto" else layout, unknown=unknown)
-    ops = {name: node.op for node in graph.nodes.values() for name in node.parameters if name is not None}
     for (kind, name), (key, array) in places.items():
         if kind == "parameter_gradients":
             shape = graph.parameters[name].shape
-            ours = kernel_to_ours(array, shape, ops[name], found.layout) if name.endswith("/kernel") else array
+            ours = kernel_to_hwio(array, shape, found.layout) if name.endswith("/kernel") else array
             if ours is None or ours.shape != shape:
                 raise ValueError(f"{key} has shape {array.shape}, expected that of {name}, {shape} in NHWC")
             found.parameter_gradients[name] = ours

@@ -16,7 +16,7 @@ import numpy as np
 from epcore.ops import OPS
 from epcore.ops.batch_norm import EPSILON
 from epcore.ops.conv_transpose2d import bilinear_kernel
-from epcore.port.evaluate import Forward
+from epcore.port.setting import Forward
 from epcore.shapes import Shape, same_padding
 
 ORDERS_OF_CONCAT = 24  # four inputs; of more only the reversed order is tried
@@ -33,8 +33,11 @@ class Mistake:
 
 def mistakes(op: str, shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[Mistake]:
     """All that could be made in a layer: shapes of the arrays it takes, its attributes. None that change nothing there."""
+    x = shapes[0]
     if op in _BY_OPERATOR:
         yield from _BY_OPERATOR[op](shapes, attributes)
+    elif OPS[op].arity == 1 and OPS[op].window(x, **attributes) is None and OPS[op].output_shape(x, **attributes) == x:
+        yield from _activation(_known(op, attributes))  # element by element
 
 
 def _right(op: str, *arrays: Any, **attributes: Any) -> np.ndarray:
@@ -88,12 +91,14 @@ def _convolution(op: str) -> Callable[[list[Shape | None], dict[str, Any]], Iter
             yield Mistake("kernel turned by 180 degrees", hint, _with_kernel(op, lambda w: w[::-1, ::-1]))
             exchanged = _with_kernel(op, lambda w: w.swapaxes(0, 1))
             yield Mistake("height and width of the kernel exchanged", "kernels are (kh, kw, ...)", exchanged)
-        if op == "conv2d" and w[2] == w[3] and w[2] > 1:
+        axes = OPS[op].kernel_axes
+        dense = axes is not None and not axes.depthwise
+        if dense and w[2] == w[3] and w[2] > 1:
             hint = "kernels are (kh, kw, Cin, Cout)"
             yield Mistake(
                 "input and output channels of the kernel exchanged", hint, _with_kernel(op, lambda w: w.swapaxes(2, 3))
             )
-        if op == "conv2d":
+        if dense:
             scrambled = _with_kernel(op, lambda w: w.reshape(w.shape[::-1][:2] + w.shape[:2]).transpose(2, 3, 1, 0))
             hint = "to (Cout, Cin, kh, kw) kernels are transposed by (3, 2, 0, 1)"
             yield Mistake("kernel reshaped to (Cout, Cin, kh, kw) instead of transposed", hint, scrambled)
@@ -103,57 +108,47 @@ def _convolution(op: str) -> Callable[[list[Shape | None], dict[str, Any]], Iter
     return make
 
 
+def _cropped(shift: int) -> Forward:
+    """The transposed convolution with its output so many pixels further down and right."""
+
+    def forward(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
+        wide = _right("conv_transpose2d", np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0))), w, b, stride=stride)
+        start, H, W = 2 * stride + shift, x.shape[1] * stride, x.shape[2] * stride
+        return wide[:, start : start + H, start : start + W]
+
+    return forward
+
+
+def _resized(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
+    """Twice the size, the values at the edge repeated beyond it."""
+    wide = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    return _right("conv_transpose2d", wide, w, b, stride=2)[:, 2:-2, 2:-2]
+
+
+def _aligned(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
+    """Twice the size, linearly, the corners' centres where they were."""
+    for axis in (1, 2):
+        n = x.shape[axis]
+        at = np.linspace(0, n - 1, 2 * n)
+        low = np.minimum(at.astype(int), max(n - 2, 0))
+        high = np.minimum(low + 1, n - 1)
+        shape = [1] * 4
+        shape[axis] = 2 * n
+        part = (at - low).reshape(shape)
+        x = x.take(low, axis) * (1 - part) + x.take(high, axis) * part
+    return x
+
+
 def _transposed(shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[Mistake]:
     op, (x, w) = "conv_transpose2d", (shapes[0], shapes[1])
     assert x is not None and w is not None
-
-    def cropped(shift: int) -> Forward:
-        def forward(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
-            wide = _right(op, np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0))), w, b, stride=stride)
-            start, H, W = 2 * stride + shift, x.shape[1] * stride, x.shape[2] * stride
-            return wide[:, start : start + H, start : start + W]
-
-        return forward
-
     crop = max(w[0] - attributes.get("stride", 2), 0) // 2
     if crop:
         hint = f"SAME crops {crop} at the start, as padding={crop} in PyTorch"
-        yield Mistake("border of the transposed convolution: nothing cropped at the start", hint, cropped(-crop))
-        yield Mistake(f"border of the transposed convolution: {2 * crop} cropped at the start", hint, cropped(crop))
+        yield Mistake("border of the transposed convolution: nothing cropped at the start", hint, _cropped(-crop))
+        yield Mistake(f"border of the transposed convolution: {2 * crop} cropped at the start", hint, _cropped(crop))
     if w[0] == 4 and attributes.get("stride", 2) == 2:
-        hint = "a transposed convolution fades to zero at the border"
-
-        def resized(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
-            wide = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-            return _right(op, wide, w, b, stride=2)[:, 2:-2, 2:-2]
-
-        title = "border of the transposed convolution: values at the edge repeated, as a bilinear resize does"
-        yield Mistake(title, hint, resized)
-
-        def aligned(x: np.ndarray, w: np.ndarray, b: Any = None, *, stride: int = 2) -> np.ndarray:
-            for axis in (1, 2):
-                n = x.shape[axis]
-                at = np.linspace(0, n - 1, 2 * n)
-                low = np.minimum(at.astype(int), max(n - 2, 0))
-                high = np.minimum(low + 1, n - 1)
-                shape = [1] * 4
-                shape[axis] = 2 * n
-                part = (at - low).reshape(shape)
-                x = x.take(low, axis) * (1 - part) + x.take(high, axis) * part
-            return x
-
-        yield Mistake(
-            "resized with aligned corners", "the kernel is bilinear with half-pixel centres, faded at the border", aligned
-        )
-        yield Mistake(
-            "resized to the nearest pixel", "the kernel is bilinear", lambda x, w, b=None, **a: x.repeat(2, 1).repeat(2, 2)
-        )
-        if w[2] == w[3]:
-            yield Mistake(
-                "bilinear kernel at half its weight",
-                "the kernel's four taps that meet a pixel sum to 1",
-                lambda x, w, b=None, **a: _right(op, x, bilinear_kernel(w.shape[2]) / 2, b, **a),
-            )
+        yield from _doubled(w)
     if w[0] > 1:
         turned = _with_kernel(op, lambda w: w[::-1, ::-1])
         yield Mistake("kernel turned by 180 degrees", "y[2i + u - 1] += x[i] w[u]", turned)
@@ -162,6 +157,23 @@ def _transposed(shapes: list[Shape | None], attributes: dict[str, Any]) -> Itera
         yield Mistake("input and output channels of the kernel exchanged", "kernels are (kh, kw, Cout, Cin)", exchanged)
     if len(shapes) > 2 and shapes[2] is not None:
         yield Mistake("without its bias", "this layer has a bias", lambda x, w, b, **a: _right(op, x, w, None, **a))
+
+
+def _doubled(w: Shape) -> Iterator[Mistake]:
+    """Of the upscaling by a 4x4 kernel: another resize in its place."""
+    title = "border of the transposed convolution: values at the edge repeated, as a bilinear resize does"
+    yield Mistake(title, "a transposed convolution fades to zero at the border", _resized)
+    hint = "the kernel is bilinear with half-pixel centres, faded at the border"
+    yield Mistake("resized with aligned corners", hint, _aligned)
+    yield Mistake(
+        "resized to the nearest pixel", "the kernel is bilinear", lambda x, w, b=None, **a: x.repeat(2, 1).repeat(2, 2)
+    )
+    if w[2] == w[3]:
+        yield Mistake(
+            "bilinear kernel at half its weight",
+            "the kernel's four taps that meet a pixel sum to 1",
+            lambda x, w, b=None, **a: _right("conv_transpose2d", x, bilinear_kernel(w.shape[2]) / 2, b, **a),
+        )
 
 
 # ---- normalisation and activations ----------------------------------------------------------------------------------------
@@ -230,19 +242,26 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
     "none": lambda x: x,
 }
-_NAMES = {"swish": "swish, x sigmoid(x)", "eswish": "E-swish, 1.25 x sigmoid(x)", "sigmoid": "sigmoid"}
+_SAMPLES = np.linspace(-8, 8, 65)
 
 
-def _activation(op: str) -> Callable[[list[Shape | None], dict[str, Any]], Iterator[Mistake]]:
-    def make(shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[Mistake]:
-        relu = "ReLU" if attributes.get("maximum") is None else "ReLU6"
-        right = _NAMES.get(op, relu if op == "relu" else "PReLU")
-        for name, function in ACTIVATIONS.items():
-            if name != right:
-                hint = f"the activation here is {right}"
-                yield Mistake(f"activation: {name}", hint, lambda x, *rest, _f=function, **a: _f(x))
+def _known(op: str, attributes: dict[str, Any]) -> str:
+    """What `ACTIVATIONS` calls an elementwise operator; the operator's own name where it is none of them."""
+    y = _right(op, _SAMPLES, **attributes)
+    names = [name for name, function in ACTIVATIONS.items() if np.allclose(function(_SAMPLES), y, rtol=1e-9, atol=1e-9)]
+    return names[0] if names else ", ".join([op, *(f"{key} {value}" for key, value in attributes.items())])
 
-    return make
+
+def _activation(right: str) -> Iterator[Mistake]:
+    """Every other activation. right: what is computed here."""
+    for name, function in ACTIVATIONS.items():
+        if name != right:
+            hint = f"the activation here is {right}"
+            yield Mistake(f"activation: {name}", hint, lambda x, *rest, _f=function, **a: _f(x))
+
+
+def _prelu(shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[Mistake]:
+    return _activation("PReLU")
 
 
 def _squeeze_excite(shapes: list[Shape | None], attributes: dict[str, Any]) -> Iterator[Mistake]:
@@ -260,7 +279,7 @@ def _squeeze_excite(shapes: list[Shape | None], attributes: dict[str, Any]) -> I
 
         return forward
 
-    inside = _NAMES.get(right, right)
+    inside = _known(right, {})
     for name, function in ACTIVATIONS.items():
         if name != inside:
             yield Mistake(f"inside squeeze-excite, activation: {name}", f"it is {inside}", variant(activation=function))
@@ -334,11 +353,7 @@ _BY_OPERATOR: dict[str, Callable[[list[Shape | None], dict[str, Any]], Iterator[
     "depthwise_conv2d": _convolution("depthwise_conv2d"),
     "conv_transpose2d": _transposed,
     "batch_norm": _batch_norm,
-    "swish": _activation("swish"),
-    "eswish": _activation("eswish"),
-    "sigmoid": _activation("sigmoid"),
-    "relu": _activation("relu"),
-    "prelu": _activation("prelu"),
+    "prelu": _prelu,
     "squeeze_excite": _squeeze_excite,
     "avg_pool": _avg_pool,
     "max_pool": _max_pool,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from epcore.ops import OPS
-from epcore.port.compare import Difference, compare, kernel_to_ours, to_nhwc, tolerance
+from epcore.port.compare import Difference, compare, kernel_to_hwio, to_nhwc, tolerance
 from epcore.port.mistakes import mistakes
 from epcore.port.store import Vectors
 from epcore.port.vectors import is_kernel
@@ -49,7 +49,7 @@ def compare_operators(
                 continue
             compared += 1
             right = ours[name].astype(np.float64)
-            array = _fitted(theirs, right.shape, name, op, layout)
+            array = _fitted(theirs, right.shape, name, layout)
             if array is None:
                 shape = f"its shape is {theirs.shape}, expected {given[name].shape} in {golden_layout}"
                 wrong.append(WrongArray(entry["name"], entry["what"], name, None, shape, ()))
@@ -83,11 +83,12 @@ def _ours(array: np.ndarray, name: str, op: str, layout: str) -> np.ndarray:
     if layout == "NHWC":
         return array
     if is_kernel(name):
-        return kernel_from_nchw(array, depthwise=op == "depthwise_conv2d")
+        axes = OPS[op].kernel_axes
+        return kernel_from_nchw(array, depthwise=axes is not None and axes.depthwise)
     return nchw_to_nhwc(array) if array.ndim == 4 else array
 
 
-def _fitted(array: np.ndarray, shape: tuple[int, ...], name: str, op: str, layout: str) -> np.ndarray | None:
+def _fitted(array: np.ndarray, shape: tuple[int, ...], name: str, layout: str) -> np.ndarray | None:
     if is_kernel(name):
-        return kernel_to_ours(array, shape, op, layout)
+        return kernel_to_hwio(array, shape, layout)
     return to_nhwc(array, shape, layout) if len(shape) == 4 else (array if array.shape == shape else None)

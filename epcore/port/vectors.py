@@ -23,10 +23,11 @@ import numpy as np
 
 from epcore.backend import use_backend
 from epcore.gradcheck import cases
+from epcore.graph import Node
 from epcore.network import Network
 from epcore.ops import OPS
 from epcore.port.store import Vectors
-from epcore.shapes import kernel_to_nchw, nhwc_to_nchw
+from epcore.shapes import Shape, kernel_to_nchw, nhwc_to_nchw
 from epcore.sums import in_one_chain
 from epcore.tape import Tape
 
@@ -76,39 +77,15 @@ def network_vectors(
         arrays |= {f"directions/{label}": _stored(d, layout, dtype) for label, d in directions.items()}
     layers = []
     for node in model.graph.nodes.values():
-        shape = shapes[node.name]
-        rows, columns = (list(range(n)) if full else sampled(n) for n in shape[1:3])
-        entry: dict[str, Any] = {
-            "name": node.name,
-            "op": node.op,
-            "stage": node.stage,
-            "inputs": node.inputs,
-            "shape": _axes(shape, layout),
-            "parameters": list(node.parameters),
-            "attributes": dict(node.attributes),
-        }
-        whole = (len(rows), len(columns)) == shape[1:3]
-        if not whole:
-            entry |= {"rows": rows, "columns": columns}
-        for kind, short in (("layers", ""), ("layer_gradients", "gradient_")):
-            key = f"{kind}/{node.name}"
-            if key not in exact:  # no gradients wanted, or the loss does not depend on it
-                continue
-            y = exact[key]
-            entry[f"{short}rounding"] = _distance(rounded[key], y)
-            entry[f"{short}largest"] = float(np.abs(y).max())
-            if whole:
-                arrays[key] = _stored(y, layout, dtype)
-            else:
-                arrays[f"{short}samples/{node.name}"] = _stored(y[:, rows][:, :, columns], layout, dtype)
-                arrays[f"{short}channels/{node.name}"] = channel_statistics(y).astype(dtype)
-        layers.append(entry)
+        rows, columns = (list(range(n)) if full else sampled(n) for n in shapes[node.name][1:3])
+        facts, stored = _layer(node, shapes[node.name], rows, columns, exact, rounded, layout, dtype)
+        layers.append(facts)
+        arrays |= stored
     gradient_facts = {}
-    ops = {name: node.op for node in model.graph.nodes.values() for name in node.parameters if name is not None}
     for key in [key for key in exact if not key.startswith("layer")]:
         name = key.partition("/")[2]
         gradient_facts[key] = {"rounding": _distance(rounded[key], exact[key]), "largest": float(np.abs(exact[key]).max())}
-        arrays[key] = _stored(exact[key], layout, dtype, kernel_of=ops[name] if name.endswith("/kernel") else None)
+        arrays[key] = _stored(exact[key], layout, dtype, kernel=name.endswith("/kernel"))
     manifest = {
         "epcore_format": FORMAT,
         "kind": "network",
@@ -123,6 +100,45 @@ def network_vectors(
         "gradients": gradient_facts,
     }
     return Vectors(arrays, manifest)
+
+
+def _layer(
+    node: Node,
+    shape: Shape,
+    rows: list[int],
+    columns: list[int],
+    exact: dict[str, np.ndarray],
+    rounded: dict[str, np.ndarray],
+    layout: str,
+    dtype: str,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What the manifest says of a layer, and its arrays: output and gradient, at these rows and columns."""
+    facts: dict[str, Any] = {
+        "name": node.name,
+        "op": node.op,
+        "stage": node.stage,
+        "inputs": node.inputs,
+        "shape": _axes(shape, layout),
+        "parameters": list(node.parameters),
+        "attributes": dict(node.attributes),
+    }
+    arrays: dict[str, np.ndarray] = {}
+    whole = (len(rows), len(columns)) == shape[1:3]
+    if not whole:
+        facts |= {"rows": rows, "columns": columns}
+    for kind, short in (("layers", ""), ("layer_gradients", "gradient_")):
+        key = f"{kind}/{node.name}"
+        if key not in exact:  # no gradients wanted, or the loss does not depend on it
+            continue
+        y = exact[key]
+        facts[f"{short}rounding"] = _distance(rounded[key], y)
+        facts[f"{short}largest"] = float(np.abs(y).max())
+        if whole:
+            arrays[key] = _stored(y, layout, dtype)
+        else:
+            arrays[f"{short}samples/{node.name}"] = _stored(y[:, rows][:, :, columns], layout, dtype)
+            arrays[f"{short}channels/{node.name}"] = channel_statistics(y).astype(dtype)
+    return facts, arrays
 
 
 def exact_gradients(model: Network, vectors: Vectors) -> dict[str, np.ndarray]:
@@ -168,7 +184,7 @@ def operator_vectors(*, layout: str = "NHWC", dtype: str = "float32", seed: int 
             rounding[f"d{names[position]}"] = _distance(gradients_single[position], gradients[position])
         prefix = f"cases/{case.op}/{number}"
         for name, array in values.items():
-            arrays[f"{prefix}/{name}"] = _stored(array, layout, dtype, kernel_of=case.op if is_kernel(name) else None)
+            arrays[f"{prefix}/{name}"] = _stored(array, layout, dtype, kernel=is_kernel(name))
         shapes = {name: list(arrays[f"{prefix}/{name}"].shape) for name in values}
         entries.append(
             {
@@ -241,10 +257,10 @@ def _axes(shape: tuple[int, ...], layout: str) -> list[int]:
     return [shape[0], shape[3], shape[1], shape[2]] if layout == "NCHW" and len(shape) == 4 else list(shape)
 
 
-def _stored(array: np.ndarray, layout: str, dtype: str, *, kernel_of: str | None = None) -> np.ndarray:
+def _stored(array: np.ndarray, layout: str, dtype: str, *, kernel: bool = False) -> np.ndarray:
     if layout == "NCHW":
-        if kernel_of is not None:
-            array = kernel_to_nchw(array, depthwise=kernel_of == "depthwise_conv2d")
+        if kernel:
+            array = kernel_to_nchw(array)
         elif array.ndim == 4:
             array = nhwc_to_nchw(array)
     return np.ascontiguousarray(array, dtype=dtype)

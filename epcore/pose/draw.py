@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import sqrt
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from epcore.pose.decode import THRESHOLD
@@ -25,7 +26,12 @@ def draw_pose(image: Picture, pose: Pose, *, threshold: float = THRESHOLD) -> Im
     Lines scale with the picture. Keypoints whose score is below the threshold, and limbs that end in one, are drawn faint;
     missing keypoints are left out. Raises as `read_picture`, and ValueError where the pose belongs to another picture.
     """
-    picture = Image.fromarray(read_picture(image))
+    return draw_on_pixels(read_picture(image), pose, threshold=threshold)
+
+
+def draw_on_pixels(pixels: np.ndarray, pose: Pose, *, threshold: float = THRESHOLD) -> Image.Image:
+    """`draw_pose` for what `read_picture` gave, (H,W,3) uint8, which stays as it is."""
+    picture = Image.fromarray(pixels)
     if picture.size != (pose.width, pose.height):
         raise ValueError(
             f"the pose is of a picture of {pose.width}x{pose.height} pixels, this one has {picture.width}x{picture.height}"

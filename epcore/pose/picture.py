@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -16,6 +18,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
 
 WHITE = (255, 255, 255, 255)
+KEPT_OPEN = 64  # files of `PictureFiles`; systems allow 256 and more
 _CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
 
@@ -56,6 +59,47 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
             raise PermissionError(f"{path} may not be read: permission denied") from None
         except Exception as error:  # a decoder meets damaged bytes with whatever exception it runs into
             raise _damaged(path, error) from None
+
+
+class PictureFiles:
+    """Picture files, the headers of all read before the pixels of any: a misspelt name should not show only after an hour.
+
+        with PictureFiles(paths) as pictures:   # raises as `open_picture`
+            for pixels in pictures:             # raises as `read_picture`
+
+    The first KEPT_OPEN stay open in between and are opened once; a process may not have any number of files open.
+    """
+
+    def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
+        self._paths = paths
+        self._opened: list[Image.Image] = []
+        try:
+            for path in paths:
+                opened = open_picture(path)
+                if len(self._opened) < KEPT_OPEN:
+                    self._opened.append(opened)
+                else:
+                    opened.close()
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """uint8 (H,W,3), RGB, of one file after another; once."""
+        for number, path in enumerate(self._paths):
+            with self._opened[number] if number < len(self._opened) else open_picture(path) as opened:
+                pixels = _decode(opened, os.fspath(path))
+            yield pixels
+
+    def close(self) -> None:
+        for opened in self._opened:
+            opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _decode(image: Image.Image, name: str) -> np.ndarray:

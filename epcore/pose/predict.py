@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from epcore.backend import Array, is_cupy, to_numpy
+from epcore.backend import to_numpy
+from epcore.inference.engine import Engine, PoseModel, as_engine
 from epcore.not_numbers import require_numbers
 from epcore.pose.decode import decode
-from epcore.pose.picture import Picture
-from epcore.pose.preprocess import preprocess
+from epcore.pose.picture import Picture, read_picture
+from epcore.pose.preprocess import preprocess_pixels
 from epcore.pose.skeleton import KEYPOINTS
-
-
-class PoseModel(Protocol):
-    """What `predict` needs: `EfficientPose`, or anything faster that gives the same outputs.
-
-    Its attribute `preprocessing` says how `normalize` makes x of pixels; without it, as ImageNet's.
-    """
-
-    @property
-    def resolution(self) -> int | tuple[int, int]:
-        """Side of the square input, pixels. Plans may have been compiled for oblong input, which is refused here."""
-
-    def __call__(self, x: Any) -> Any:
-        """x (1,R,R,3) -> outputs whose `final` is the confidence maps (1,h,w,16)."""
 
 
 @dataclass(frozen=True)
@@ -81,39 +68,31 @@ def predict(image: Picture, model: PoseModel, *, real_time: bool = False) -> Pos
 
     image: a path, a PIL image or a uint8 array (H,W,3). It is turned upright where its EXIF data says so; coordinates refer to
         the upright picture.
-    model: an EfficientPose with weights, or a compiled plan of one.
+    model: an EfficientPose with weights, a compiled plan of one, or what else is a `PoseModel`. It computes in this thread.
     real_time: the release's faster decoding: no smoothing, and keypoints below 0.3 are missing.
 
     A model without upscaling is decoded at the resolution of its last maps. Raises as `read_picture` for pictures, ValueError
     for a model in training mode or one whose maps are not numbers, saying whether weights, input or kernels are at fault
     (`epcore.not_numbers`).
     """
-    if getattr(model, "training", False):
-        raise ValueError("the model is in training mode, where a picture changes it: call model.eval() first")
-    if not isinstance(model.resolution, int):
-        raise ValueError(f"the model takes input of {model.resolution} pixels, expected a square")
-    x, geometry = preprocess(image, model.resolution, getattr(model, "preprocessing", "imagenet"))
-    x = x.astype(getattr(model, "dtype", np.float32), copy=False)
-    maps = to_numpy(model(to_device_of(model, x)).final)[0]
+    return predict_pixels(read_picture(image), as_engine(model), real_time=real_time)
+
+
+def predict_pixels(pixels: np.ndarray, engine: Engine, *, real_time: bool = False) -> Pose:
+    """`predict` for what `read_picture` gave, (H,W,3) uint8, and what `engine` or `as_engine` chose."""
+    if not isinstance(engine.resolution, int):
+        raise ValueError(f"the model takes input of {engine.resolution} pixels, expected a square")
+    x, geometry = preprocess_pixels(pixels, engine.resolution, engine.preprocessing)
+    maps = to_numpy(engine(x).final)[0]
     if maps.shape[-1] != len(KEYPOINTS):
         raise ValueError(f"the model gives {maps.shape[-1]} confidence maps, expected {len(KEYPOINTS)}")
-    require_numbers(maps[None], model, x)
+    require_numbers(maps[None], engine, x)
     fractions, scores = decode(maps, real_time=real_time)
     keypoints = tuple(
         Keypoint(name, _number(x), _number(y), float(score))
         for name, (x, y), score in zip(KEYPOINTS, geometry.to_picture(fractions), scores, strict=True)
     )
     return Pose(geometry.width, geometry.height, keypoints)
-
-
-def to_device_of(model: Any, x: np.ndarray) -> Array:
-    """x as a CuPy array if the model's parameters are, else x."""
-    parameters = getattr(model, "parameters", None)
-    if parameters and is_cupy(next(iter(parameters.values()))):
-        import cupy
-
-        return cupy.asarray(x)
-    return x
 
 
 def _number(value: float) -> float | None:

@@ -70,7 +70,12 @@ def preprocess(image: Picture, size: int, preprocessing: str = "imagenet") -> tu
 
     preprocessing: the network's, see `normalize`. Raises as `read_picture`, and ValueError for a size below 1.
     """
-    square, geometry = fit_square(read_picture(image), size)
+    return preprocess_pixels(read_picture(image), size, preprocessing)
+
+
+def preprocess_pixels(pixels: np.ndarray, size: int, preprocessing: str = "imagenet") -> tuple[np.ndarray, Geometry]:
+    """`preprocess` for what `read_picture` gave, (H,W,3) uint8."""
+    square, geometry = fit_square(pixels, size)
     return normalize(square, preprocessing)[None], geometry
 
 

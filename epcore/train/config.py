@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from epcore.backend import BACKENDS
 from epcore.data.body import VARIETIES
 from epcore.models.configs import pose_config
+from epcore.ops import batch_norm
 from epcore.train.loss import LAST_MAPS
 from epcore.train.optimizers import OPTIMIZERS
 from epcore.train.schedules import LEARNING_RATES, SIGMAS, LearningRate, Sigma, final_rate
 
 DATA = ("synthetic", "mpii")
-BACKENDS = ("auto", "reference", "cpu", "cuda")
 
 # The paper's sigma schedule is a figure for II; other variants scale with the detection map's side. These ends are ours.
 SIGMA_OF_II = (3.5, 2.0)
@@ -38,8 +39,12 @@ def option(default: Any, text: str, *, choices: tuple[str, ...] | None = None, f
 class TrainConfig:
     """Everything a training depends on. The defaults are the paper's where it says something (see docs/training.md).
 
-    0 or an empty text, where the help says so, stand for a value that follows from the variant. Raises ValueError naming the
-    field for values that make no sense, TypeError for values of the wrong type.
+    Fields are what is asked for, under the names of the options; 0 or an empty text, where the help says so, stand for a value
+    that follows from the variant. Properties are what holds then, and what code reads: `variant` of `model`, `side` of
+    `resolution`, `batch` of `batch_size`, `sigma` and `learning_rate` of their schedules. `momentum` is batch norm's, read as
+    `batch_norm_momentum`; SGD's is the paper's and no option.
+
+    Raises ValueError naming the field for values that make no sense, TypeError for values of the wrong type.
     """
 
     data: str = option("synthetic", "what to learn from", choices=DATA)
@@ -77,7 +82,7 @@ class TrainConfig:
     clip: float = option(0.0, "largest norm of the gradient (0: no clipping)")
     average: float = option(0.0, "decay of a moving average of the weights, which is then evaluated and kept (0: none)")
     drop_connect: bool = option(True, "drop residual branches at random, as the paper does")
-    momentum: float = option(0.99, "of batch norm's running statistics")
+    momentum: float = option(batch_norm.MOMENTUM, "of batch norm's running statistics")
 
     flip: float = option(0.5, "probability of a horizontal flip")
     scale_min: float = option(0.75, "smallest factor of the person's size")
@@ -93,14 +98,14 @@ class TrainConfig:
     backend: str = option("auto", "what computes", choices=BACKENDS)
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            wanted: tuple[type, ...] = _TYPES.get(str(each.type), (str,))
-            if not isinstance(value, wanted) or (isinstance(value, bool) and each.type != "bool"):
-                raise TypeError(f"{each.name} is {value!r}, expected {each.type}")
-            choices = each.metadata["choices"]
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            wanted: tuple[type, ...] = _TYPES.get(str(entry.type), (str,))
+            if not isinstance(value, wanted) or (isinstance(value, bool) and entry.type != "bool"):
+                raise TypeError(f"{entry.name} is {value!r}, expected {entry.type}")
+            choices = entry.metadata["choices"]
             if choices and value not in choices:
-                raise ValueError(f"{each.name} is {value!r}, expected one of {', '.join(choices)}")
+                raise ValueError(f"{entry.name} is {value!r}, expected one of {', '.join(choices)}")
         pose_config(self.variant)
         if self.data == "mpii" and not self.folder:
             raise ValueError("folder is missing: where is MPII?")
@@ -121,6 +126,7 @@ class TrainConfig:
 
     @property
     def variant(self) -> str | int:
+        """A name or phi, as `EfficientPose` takes it."""
         return int(self.model) if self.model.isdecimal() else self.model
 
     @property
@@ -130,7 +136,12 @@ class TrainConfig:
 
     @property
     def batch(self) -> int:
+        """Pictures a step, of all processes together."""
         return self.batch_size or BATCH_SIZES.get(pose_config(self.variant).name, 20)
+
+    @property
+    def batch_norm_momentum(self) -> float:
+        return self.momentum
 
     @property
     def sigma(self) -> Sigma:
@@ -146,8 +157,8 @@ class TrainConfig:
     def to_toml(self) -> str:
         """Every field on a line, with what it means."""
         lines = []
-        for each in fields(self):
-            lines.append(f"{each.name} = {json.dumps(getattr(self, each.name))}  # {each.metadata['help']}")
+        for entry in fields(self):
+            lines.append(f"{entry.name} = {json.dumps(getattr(self, entry.name))}  # {entry.metadata['help']}")
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -166,11 +177,11 @@ class TrainConfig:
 
     def check_resumable(self, saved: TrainConfig) -> None:
         """Raises ValueError naming the first field that differs from the run's own and would change its result."""
-        for each in fields(self):
-            ours, theirs = getattr(self, each.name), getattr(saved, each.name)
-            if ours != theirs and not each.metadata["free"]:
+        for entry in fields(self):
+            ours, theirs = getattr(self, entry.name), getattr(saved, entry.name)
+            if ours != theirs and not entry.metadata["free"]:
                 raise ValueError(
-                    f"cannot resume: {each.name} is {ours!r}, but the run was started with {theirs!r}; "
+                    f"cannot resume: {entry.name} is {ours!r}, but the run was started with {theirs!r}; "
                     "leave it out, or start a new run with --init"
                 )
 
@@ -186,6 +197,6 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _check_names(values: Mapping[str, Any], where: str) -> None:
-    known = [each.name for each in fields(TrainConfig)]
+    known = [entry.name for entry in fields(TrainConfig)]
     if unknown := [name for name in values if name not in known]:
         raise ValueError(f"{where} has the field {unknown[0]!r}, expected some of {', '.join(known)}")

@@ -22,10 +22,30 @@ from epcore.train.loss import pose_loss
 Repeat = Callable[[], None]  # sets drop-connect's random numbers back to the step's first
 
 
+def explain(
+    network: Network, x: Array, targets: Targets, weights: Mapping[str, float], repeat: Repeat, gradient: str | None = None
+) -> tuple[str, bool]:
+    """(what is wrong, whether kernels are to blame) in a step whose loss, or gradient of the parameter named, is not a number.
+
+    x, targets, weights: of the loss, as the step had them.
+    """
+    try:
+        if gradient is None:
+            return explain_loss(network, x, targets, weights, repeat)
+        return explain_gradient(network, x, targets, weights, repeat, gradient)
+    except MemoryError:  # the reference takes more than the kernels
+        return f"{not_finite(gradient)} (no memory left to find out why)", False
+
+
+def not_finite(gradient: str | None) -> str:
+    """What is known before anything is explained."""
+    return f"the {f'gradient of {gradient}' if gradient else 'loss'} is NaN or infinite"
+
+
 def explain_loss(
     network: Network, x: Array, targets: Targets, weights: Mapping[str, float], repeat: Repeat
 ) -> tuple[str, bool]:
-    """(what is wrong, whether kernels are to blame): the first layer whose output is not a number, else the loss."""
+    """The first layer whose output is not a number, else the loss."""
     nodes = network.graph.nodes
     with _as_before(network):
         repeat()
@@ -33,46 +53,45 @@ def explain_loss(
     for name, node in nodes.items():
         if bool(array_module(outputs[name]).isfinite(outputs[name]).all()):
             continue
-        found = f"the output of layer {name} is NaN or infinite"
+        finding = f"the output of layer {name} is NaN or infinite"
         training = network.training and not network.is_frozen(name)
         if damage := damaged_weights([node], network.parameters, running=not training):
-            return f"{found}: {damage}", False
+            return f"{finding}: {damage}", False
         if OPS[node.op].identity_at_inference:
-            return found, False
-        arguments: list[Any] = [to_numpy(outputs[each]) for each in node.inputs]
-        arguments += [None if each is None else to_numpy(network.parameters[each]) for each in node.parameters]
+            return finding, False
+        arguments: list[Any] = [to_numpy(outputs[value]) for value in node.inputs]
+        arguments += [None if parameter is None else to_numpy(network.parameters[parameter]) for parameter in node.parameters]
         attributes = dict(node.attributes)
         if OPS[node.op].batch_statistics:
             attributes["training"] = training
         backend = backend_of(network)
         if backend != "reference" and kernel_fault(node, arguments, backend, attributes):
-            return f"{found}, but not the reference's for the same values: {_blame(network, node.op)}", True
-        return found, False
+            return f"{finding}, but not the reference's for the same values: {_blame(network, node.op)}", True
+        return finding, False
     with use_backend("reference"), np.errstate(all="ignore"):
         tape = Tape()
         tensors = {label: tape.watch(outputs[node]) for label, node in network.graph.outputs.items() if label in weights}
         loss, _ = pose_loss(tape, tensors, targets, weights)
     if backend_of(network) != "reference" and np.isfinite(float(loss.data)):
-        return f"the loss is NaN or infinite, but not the reference's of the same maps: {_blame(network)}", True
-    return "the loss is NaN or infinite", False
+        return f"{not_finite(None)}, but not the reference's of the same maps: {_blame(network)}", True
+    return not_finite(None), False
 
 
 def explain_gradient(
     network: Network, x: Array, targets: Targets, weights: Mapping[str, float], repeat: Repeat, name: str
 ) -> tuple[str, bool]:
-    """The same for a gradient, that of the parameter `name`: whether the reference's is not a number either."""
-    found = f"the gradient of {name} is NaN or infinite"
+    """Whether the reference's gradient, that of the parameter `name`, is not a number either."""
     if backend_of(network) == "reference":
-        return found, False
+        return not_finite(name), False
     with _as_before(network), use_backend("reference"), np.errstate(all="ignore"):
         repeat()
         tape = Tape()
         outputs, watched = network.record(x, tape)
         tape.backward(pose_loss(tape, outputs, targets, weights)[0])
         gradients = [tape.gradient(tensor) for tensor in watched.values()]
-    if all(each is None or bool(array_module(each).isfinite(each).all()) for each in gradients):
-        return f"{found}, but no gradient of the reference for the same batch: {_blame(network)}", True
-    return found, False
+    if all(gradient is None or bool(array_module(gradient).isfinite(gradient).all()) for gradient in gradients):
+        return f"{not_finite(name)}, but no gradient of the reference for the same batch: {_blame(network)}", True
+    return not_finite(name), False
 
 
 def _blame(network: Network, op: str = "") -> str:

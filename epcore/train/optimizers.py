@@ -17,7 +17,7 @@ from typing import Any
 
 from epcore.backend import Array, array_module, is_cupy
 
-MOMENTUM = 0.9
+SGD_MOMENTUM = 0.9  # `TrainConfig.momentum` is batch norm's
 BETA1, BETA2 = 0.9, 0.999
 RHO = 0.9
 EPSILON = 1e-7
@@ -67,11 +67,11 @@ class SGD(Optimizer):
 
     def _update(self, gradient: Array, rate: float) -> None:
         if self._on_gpu is not None:  # the same in one launch
-            self._on_gpu.step([gradient], rate=rate, momentum=MOMENTUM)
+            self._on_gpu.step([gradient], rate=rate, momentum=SGD_MOMENTUM)
             return
         xp = array_module(gradient)
         velocity = self.state["momentum"]
-        velocity *= MOMENTUM
+        velocity *= SGD_MOMENTUM
         velocity -= xp.multiply(gradient, rate, out=self._scratch)
         self.values += velocity
 
@@ -84,7 +84,7 @@ class Adam(Optimizer):
         mean, square, scratch = self.state["mean"], self.state["square"], self._scratch
         mean *= BETA1
         mean += xp.multiply(gradient, 1 - BETA1, out=scratch)
-        _follow_square(square, gradient, BETA2, scratch)
+        _update_square(square, gradient, BETA2, scratch)
         xp.sqrt(square, out=scratch)
         scratch /= sqrt(1 - BETA2**self.steps)
         scratch += EPSILON
@@ -99,7 +99,7 @@ class RMSProp(Optimizer):
     def _update(self, gradient: Array, rate: float) -> None:
         xp = array_module(gradient)
         square, scratch = self.state["square"], self._scratch
-        _follow_square(square, gradient, RHO, scratch)
+        _update_square(square, gradient, RHO, scratch)
         xp.sqrt(square, out=scratch)
         scratch += EPSILON
         xp.divide(gradient, scratch, out=scratch)
@@ -110,7 +110,7 @@ class RMSProp(Optimizer):
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "rmsprop": RMSProp}
 
 
-def _follow_square(square: Array, gradient: Array, decay: float, scratch: Array) -> None:
+def _update_square(square: Array, gradient: Array, decay: float, scratch: Array) -> None:
     xp = array_module(gradient)
     xp.multiply(gradient, gradient, out=scratch)
     scratch *= 1 - decay
@@ -118,16 +118,16 @@ def _follow_square(square: Array, gradient: Array, decay: float, scratch: Array)
     square += scratch
 
 
-def clip_by_norm(gradient: Array, limit: float) -> float:
-    """Scale a gradient whose Euclidean norm exceeds the limit down to it, in place (0: never). Returns the norm as it was.
-
-    The squares are summed in double, so that a norm of 1e20 is still a number.
-    """
+def euclidean_norm(gradient: Array) -> float:
+    """Of a (P,) vector. The squares are summed in double, so that a norm of 1e20 is still a number."""
     xp = array_module(gradient)
-    norm = sqrt(float(xp.einsum("i,i->", gradient, gradient, dtype=xp.float64)))
+    return sqrt(float(xp.einsum("i,i->", gradient, gradient, dtype=xp.float64)))
+
+
+def clip_by_norm(gradient: Array, norm: float, limit: float) -> None:
+    """Scale a gradient down to the limit where its Euclidean norm exceeds that, in place (0: never)."""
     if limit > 0 and norm > limit:
         gradient *= limit / norm
-    return norm
 
 
 class MovingAverage:

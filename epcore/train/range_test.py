@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from epcore.backend import use_backend
+from epcore.pose.encode import LOW_STRIDE
 from epcore.train.trainer import DivergedError, Trainer
 
 SMOOTHING = 0.9  # of the loss, bias-corrected
@@ -53,7 +54,7 @@ def range_test(
     epoch = 0
     with use_backend(trainer.config.backend):
         while True:
-            for batch in trainer.loader.epoch(epoch, sigma=trainer.sigma(0) * 8):
+            for batch in trainer.loader.epoch(epoch, sigma=trainer.sigma(0) * LOW_STRIDE):
                 number = next(numbers, None)
                 if number is None:
                     return RangeTest(rates, losses, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from epcore.data.augment import Augmentation
 from epcore.data.loader import Dataset
@@ -11,8 +10,7 @@ from epcore.data.synthetic import SyntheticFigures
 from epcore.models import EfficientPose
 from epcore.train.checkpoint import Checkpoint, is_checkpoint
 from epcore.train.config import TrainConfig
-
-CHECKPOINT, BEST = "checkpoint.npz", "best.npz"  # in a run's folder
+from epcore.train.run_folder import checkpoint_path
 
 
 def train_data(config: TrainConfig) -> Dataset:
@@ -48,9 +46,14 @@ def augmentation(config: TrainConfig) -> Augmentation:
     return Augmentation(config.flip, (config.scale_min, config.scale_max), config.rotation)
 
 
-def build_model(config: TrainConfig) -> EfficientPose:
-    """The network with its first weights. Raises FileNotFoundError or ValueError for files that do not fit."""
+def build_model(config: TrainConfig, *, start: bool = True) -> EfficientPose:
+    """The network with its first weights. Raises FileNotFoundError or ValueError for files that do not fit.
+
+    start False: with random ones, because a checkpoint's follow; the files that the run started from may be gone.
+    """
     model = EfficientPose(config.variant, seed=config.seed)
+    if not start:
+        return model
     if config.init_low and (config.init == "none" or model.config.low is None):
         raise ValueError(
             f"init_low is {config.init_low!r}, but "
@@ -59,16 +62,6 @@ def build_model(config: TrainConfig) -> EfficientPose:
     if config.init != "none":
         load_start(model, config.init, low=config.init_low or None)
     return model
-
-
-def checkpoint_path(path: str | os.PathLike[str]) -> Path:
-    """The path itself, or of a run's folder its best checkpoint, else its last. Raises FileNotFoundError."""
-    path = Path(path)
-    if path.is_dir():
-        path = path / BEST if (path / BEST).exists() else path / CHECKPOINT
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    return path
 
 
 def load_start(model: EfficientPose, path: str | os.PathLike[str], *, low: str | None = None) -> None:

@@ -1,8 +1,4 @@
-"""The training loop (Section 4.1). One run is a folder.
-
-    config.toml, log.jsonl      what was asked for, what happened
-    checkpoint.npz              where the run is; best.npz: where validation was best
-    weights.h5                  at the end: the network, for every other command
+"""The training loop (Section 4.1). One run is a folder (`run_folder`), and is measured now and then (`validation`).
 
 A step depends on the configuration, the epoch and the step alone: pictures, order, augmentation and drop-connect are drawn from
 [seed, epoch, step]. So a run that is resumed from a checkpoint ends with the very bits of one that was never interrupted.
@@ -20,27 +16,24 @@ from typing import Any, Self
 import numpy as np
 
 from epcore import __version__
-from epcore.backend import Array, array_module, to_numpy, use_backend
-from epcore.base.files import write_atomically
+from epcore.backend import Array, to_device_of, to_numpy, use_backend
 from epcore.data.loader import Batch, Loader
-from epcore.evaluate.dataset import Evaluation, evaluate_dataset, map_predictor
-from epcore.evaluate.pckh import pckh
-from epcore.export.weights import export_weights
-from epcore.models import EfficientPose
+from epcore.evaluate.dataset import Evaluation
 from epcore.network import Network
 from epcore.not_numbers import NotNumbersError
+from epcore.pose.encode import LOW_STRIDE
 from epcore.tape import Tape
 from epcore.train.checkpoint import Checkpoint
 from epcore.train.config import TrainConfig
 from epcore.train.distributed import Processes, SingleProcess, SynchronizedTape
-from epcore.train.diverged import explain_gradient, explain_loss
-from epcore.train.log import RunLog
+from epcore.train.diverged import explain, not_finite
 from epcore.train.loss import loss_weights, pose_loss
-from epcore.train.optimizers import OPTIMIZERS, MovingAverage, clip_by_norm
-from epcore.train.setup import BEST, CHECKPOINT, augmentation, build_model, train_data, validation_data
+from epcore.train.optimizers import OPTIMIZERS, MovingAverage, clip_by_norm, euclidean_norm
+from epcore.train.run_folder import RunFolder
+from epcore.train.setup import augmentation, build_model, train_data
+from epcore.train.validation import evaluate, validate
 from epcore.train.vector import ParameterVector
 
-CONFIG, LOG, WEIGHTS = "config.toml", "log.jsonl", "weights.h5"
 _DROP_CONNECT = 3  # stream of random numbers; the loader has 1 and 2
 
 
@@ -67,38 +60,33 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, folder: str | os.PathLike[str] | None, *, processes: Processes | None = None
     ) -> None:
-        self._prepare(config, folder, processes)
-        if self.folder and self.leads:
-            if (self.folder / CHECKPOINT).exists():
-                raise ValueError(f"{self.folder} already has a run: resume it with --resume, or name another folder")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / CONFIG, config.to_toml())
-            write_atomically(self.folder / LOG, "")
+        self._prepare(config, None if folder is None else RunFolder(folder), processes, start=True)
+        if self._run_folder:
+            self._run_folder.begin(config)
             self._note("start", config=config.to_dict(), version=__version__, processes=self.processes.count)
 
-    def _prepare(
-        self, config: TrainConfig, folder: str | os.PathLike[str] | None, processes: Processes | None, *, fresh: bool = True
-    ) -> None:
+    def _prepare(self, config: TrainConfig, run: RunFolder | None, processes: Processes | None, *, start: bool) -> None:
+        """Everything at its beginning. start: whether the weights are the configuration's; else a checkpoint's follow."""
         self.config = config
-        self.folder = None if folder is None else Path(folder)
+        self.folder: Path | None = run.path if run else None
         self.processes = processes or SingleProcess()
-        self.leads = self.processes.rank == 0  # this process writes
-        self.log = None if self.folder is None else RunLog(self.folder / LOG)
+        self.leads = self.processes.rank == 0
+        self._run_folder = run if self.leads else None  # None: nothing is written
         self.rate, self.sigma = config.learning_rate, config.sigma
         if config.batch % self.processes.count:
             raise ValueError(f"batch_size is {config.batch}, expected a multiple of the {self.processes.count} processes")
 
-        self.model = build_model(config if fresh else _without_start(config)).eval()
+        self.model = build_model(config, start=start).eval()
         if config.backend == "cuda":
             self.model.to("cuda")
-        self.weights = loss_weights(
+        self.loss_weights = loss_weights(
             self.model, pafs=config.weight_pafs, pass2=config.weight_pass2, pass3=config.weight_pass3, last_map=config.last_map
         )
-        self.network = Network(self.model.graph.pruned(*self.weights), self.model.name).train()
+        self.network = Network(self.model.graph.pruned(*self.loss_weights), self.model.name).train()
         self.network.parameters = self.model.parameters  # one and the same dict
-        self.network.momentum = config.momentum
+        self.network.momentum = config.batch_norm_momentum
         self.network.drop_connect = config.drop_connect
-        if "upscaled" in self.weights:
+        if "upscaled" in self.loss_weights:
             self.network.freeze("upscale")
         if config.freeze:
             self.network.freeze(*config.freeze.split(","))
@@ -107,8 +95,8 @@ class Trainer:
         self.average = MovingAverage(self.vector.values, config.average) if config.average else None
         self.loader = Loader(
             train_data(config), batch_size=config.batch, resolution=config.side, seed=config.seed, workers=config.workers,
-            augmentation=augmentation(config), people=config.people, upscaled="upscaled" in self.weights,
-            limb_width=config.limb_width * 8, shard=(self.processes.rank, self.processes.count),
+            augmentation=augmentation(config), people=config.people, upscaled="upscaled" in self.loss_weights,
+            limb_width=config.limb_width * LOW_STRIDE, shard=(self.processes.rank, self.processes.count),
         )  # fmt: skip
         self.steps_done = self.next_epoch = self.next_step = 0
         self.pictures, self.seconds = 0, 0.0  # trained on by this process, and the time that took, validation left out
@@ -122,21 +110,17 @@ class Trainer:
 
         Raises FileNotFoundError without a run, ValueError for a changed configuration or a checkpoint that does not fit.
         """
-        folder = Path(folder)
-        if not (folder / CONFIG).is_file():
-            raise FileNotFoundError(f"{folder} has no {CONFIG}: there is no run to resume")
-        saved = TrainConfig.from_toml(folder / CONFIG)
+        run = RunFolder(folder)
+        saved = run.read_config()
         config = config or saved
         config.check_resumable(saved)
         trainer = cls.__new__(cls)
-        started = (folder / CHECKPOINT).exists()  # killed before its first checkpoint: begin again
-        trainer._prepare(config, folder, processes, fresh=not started)
+        started = run.checkpoint.exists()  # killed before its first checkpoint: begin again
+        trainer._prepare(config, run, processes, start=not started)
         if started:
-            trainer.restore(Checkpoint.load(folder / CHECKPOINT), folder / CHECKPOINT)
-        if trainer.leads:
-            assert trainer.log
-            write_atomically(folder / CONFIG, config.to_toml())
-            trainer.log.rewind(trainer.steps_done)
+            trainer.restore(Checkpoint.load(run.checkpoint), run.checkpoint)
+        if trainer._run_folder:
+            trainer._run_folder.resume(config, trainer.steps_done)
             trainer._note("resume", processes=trainer.processes.count)
         return trainer
 
@@ -160,7 +144,7 @@ class Trainer:
     def step(self, batch: Batch, rate: float) -> StepResult:
         """One update from a batch of this process. Raises DivergedError before a NaN could reach the weights."""
         result = self._gradients(batch)
-        clip_by_norm(self.vector.gradient, self.config.clip)
+        clip_by_norm(self.vector.gradient, result.norm, self.config.clip)
         self.optimizer.step(self.vector.gradient, rate)
         self.steps_done += 1
         if self.average:
@@ -170,11 +154,11 @@ class Trainer:
     def _gradients(self, batch: Batch) -> StepResult:
         """Into the vector; averaged over the processes."""
         assert batch.targets is not None
-        x = array_module(self.vector.values).asarray(batch.x)
+        x = to_device_of(self.vector.values, batch.x)
         self._seed_drop_connect(batch)
         tape = Tape() if self.processes.count == 1 else SynchronizedTape(self.processes)
         outputs, watched = self.network.record(x, tape)
-        total, parts = pose_loss(tape, outputs, batch.targets, self.weights)
+        total, parts = pose_loss(tape, outputs, batch.targets, self.loss_weights)
         losses = np.array([float(total.data), *(float(part.data) for part in parts.values())])
         if self.processes.count > 1:
             losses = self.processes.sum(losses) / self.processes.count
@@ -184,7 +168,7 @@ class Trainer:
         self.vector.gather(tape, watched)
         if self.processes.count > 1:
             self.vector.gradient[...] = self.processes.sum(self.vector.gradient) / self.processes.count
-        norm = clip_by_norm(self.vector.gradient, 0)
+        norm = euclidean_norm(self.vector.gradient)
         if not np.isfinite(norm):
             name = self.vector.first_not_finite()
             raise DivergedError(self._explain(batch, x, name))
@@ -200,18 +184,16 @@ class Trainer:
         With one process the step is repeated to tell divergence from damaged weights and wrong kernels.
         """
         assert batch.targets is not None
-        found, kernels = f"the {f'gradient of {gradient}' if gradient else 'loss'} is NaN or infinite", False
         if self.processes.count == 1:
-            step = (self.network, x, batch.targets, self.weights, lambda: self._seed_drop_connect(batch))
-            try:
-                found, kernels = explain_loss(*step) if gradient is None else explain_gradient(*step, gradient)
-            except MemoryError:  # the reference takes more than the kernels
-                found += " (no memory left to find out why)"
+            step = (self.network, x, batch.targets, self.loss_weights, lambda: self._seed_drop_connect(batch))
+            reason, kernels = explain(*step, gradient)
+        else:
+            reason, kernels = not_finite(gradient), False
         stopped = "stopped" if kernels else "diverged"
         kept = f"; the last good checkpoint is kept in {self.folder}" if self.folder else ""
         advice = "" if kernels else "; lower --rate or set --clip"
         return (
-            f"training {stopped} at step {self.steps_done + 1} (epoch {batch.epoch}, step {batch.step}): {found}{kept}{advice}"
+            f"training {stopped} at step {self.steps_done + 1} (epoch {batch.epoch}, step {batch.step}): {reason}{kept}{advice}"
         )
 
     # ---- all steps ---------------------------------------------------------------------------------------------------
@@ -230,7 +212,8 @@ class Trainer:
                     self._note("interrupted")
                     return False
             self.save()
-            self._write_weights()
+            if self._run_folder:
+                self._run_folder.write_weights(self.checkpoint(), self.config.variant)
             self._note("end")
             return True
 
@@ -238,24 +221,23 @@ class Trainer:
         epoch = self.next_epoch
         sigma = self.sigma(epoch)
         began = time.perf_counter()
-        batches = self.loader.epoch(epoch, sigma=sigma * 8, start_step=self.next_step)
-        clock, waited, since = time.perf_counter(), self.loader.seconds_waited, 0
+        batches = self.loader.epoch(epoch, sigma=sigma * LOW_STRIDE, start_step=self.next_step)
+        pace = _Pace(self.loader, self.config.batch)
         try:
             for batch in batches:
                 rate = self.rate(self.epoch)
                 result = self.step(batch, rate)
                 self.next_step += 1
-                since += 1
+                pace.steps += 1
                 self.pictures += self.config.batch
                 if report:
                     report(result)
                 if self.steps_done % self.config.log_every == 0:
-                    seconds, waiting = time.perf_counter() - clock, self.loader.seconds_waited - waited
                     self._note(
                         "step", loss=result.loss, parts=result.parts, rate=rate, sigma=sigma, gradient_norm=result.norm,
-                        pictures_per_second=round(since * self.config.batch / seconds, 2), waiting=round(waiting / seconds, 4),
+                        **pace.to_log(),
                     )  # fmt: skip
-                    clock, waited, since = time.perf_counter(), self.loader.seconds_waited, 0
+                    pace = _Pace(self.loader, self.config.batch)
                 if self.processes.agree(should_stop()):
                     return False
                 if self.steps_done % self.config.checkpoint_every == 0 and self.next_step < len(self.loader):
@@ -274,37 +256,24 @@ class Trainer:
         """PCKh on unseen pictures; the best so far is kept in a file of its own."""
         if not self.leads:
             return
-        began = time.perf_counter()
         try:
-            evaluation = self.evaluate()
+            validation = validate(self.model, self.config, self._averages())
         except NotNumbersError as error:
             raise DivergedError(f"validation after step {self.steps_done}: {error}") from None
-        at50, at10 = pckh(evaluation.distances, 0.5), pckh(evaluation.distances, 0.1)
-        self._note(
-            "validation", pckh50=at50.total, pckh10=at10.total, groups50=at50.groups, groups10=at10.groups,
-            pictures=at50.persons, seconds=round(time.perf_counter() - began, 2),
-        )  # fmt: skip
-        if self.best is None or at50.total >= self.best:
-            self.best = at50.total
-            if self.folder:
-                self.checkpoint().save(self.folder / BEST)
+        self._note("validation", **validation.to_log())
+        if self.best is None or validation.pckh50.total >= self.best:
+            self.best = validation.pckh50.total
+            if self._run_folder:
+                self._run_folder.save_best(self.checkpoint())
 
     def evaluate(self) -> Evaluation:
         """On the validation pictures, with the moving average of the weights if there is one."""
-        own = self.model.parameters
-        if self.average:
-            self.model.parameters = own | self.vector.split(self.average.values)
-        try:
-            predict = map_predictor(self.model, 1, self.config.side, backend=self.config.backend)
-            return evaluate_dataset(predict, validation_data(self.config), self.config.side)
-        finally:
-            self.model.parameters = own
+        return evaluate(self.model, self.config, self._averages())
 
     # ---- state -------------------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> Checkpoint:
         """All that `restore` needs."""
-        average = self.vector.split(self.average.values) if self.average else {}
         return Checkpoint(
             network=self.model.name,
             step=self.steps_done,
@@ -314,22 +283,17 @@ class Trainer:
             parameters={name: to_numpy(self.model.parameters[name]) for name in self.model.graph.parameters},
             optimizer={name: to_numpy(array) for name, array in self.optimizer.state.items()},
             optimizer_steps=self.optimizer.steps,
-            average={name: to_numpy(array) for name, array in average.items()},
+            average={name: to_numpy(array) for name, array in self._averages().items()},
             best=self.best,
         )
 
-    def save(self) -> None:
-        if self.folder and self.leads:
-            self.checkpoint().save(self.folder / CHECKPOINT)
+    def _averages(self) -> dict[str, Array]:
+        """The moving average by parameter name; empty if there is none."""
+        return self.vector.split(self.average.values) if self.average else {}
 
-    def _write_weights(self) -> None:
-        """The result as a weight file that every command takes: the best that was validated, else the last."""
-        if self.folder and self.leads:
-            best = self.folder / BEST
-            checkpoint = Checkpoint.load(best) if best.exists() else self.checkpoint()
-            model = EfficientPose(self.config.variant)
-            checkpoint.restore(model, best, evaluated=True)
-            export_weights(model, self.folder / WEIGHTS)
+    def save(self) -> None:
+        if self._run_folder:
+            self._run_folder.save(self.checkpoint())
 
     def restore(self, checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
         """Raises ValueError, the trainer unchanged, for a checkpoint of another network or configuration."""
@@ -338,25 +302,34 @@ class Trainer:
         if self.config.backend == "cuda":
             self.model.to("cuda")
         self.network.parameters = self.model.parameters
-        xp = array_module(self.vector.values)
         self.vector = ParameterVector(self.network)
         self.optimizer = OPTIMIZERS[self.config.optimizer](self.vector.values)
         self.optimizer.load_state(
-            {name: xp.asarray(array) for name, array in checkpoint.optimizer.items()}, checkpoint.optimizer_steps
+            {name: to_device_of(self.vector.values, array) for name, array in checkpoint.optimizer.items()},
+            checkpoint.optimizer_steps,
         )
-        if self.average:
-            for name, view in self.vector.split(self.average.values).items():
-                view[...] = xp.asarray(checkpoint.average[name])
+        for name, view in self._averages().items():
+            view[...] = to_device_of(view, checkpoint.average[name])
         self.steps_done, self.next_epoch, self.next_step = checkpoint.step, checkpoint.epoch, checkpoint.epoch_step
         self.best = checkpoint.best
 
     def _note(self, event: str, **values: Any) -> None:
-        if self.log and self.leads:
-            self.log.write(event, step=self.steps_done, epoch=round(self.epoch, 6), **values)
+        if self._run_folder:
+            self._run_folder.log.write(event, step=self.steps_done, epoch=round(self.epoch, 6), **values)
 
 
-def _without_start(config: TrainConfig) -> TrainConfig:
-    """A resumed run takes its weights from the checkpoint: the file it started from may be gone."""
-    from dataclasses import replace
+class _Pace:
+    """How fast the steps since a line of the log were."""
 
-    return replace(config, init="none", init_low="")
+    def __init__(self, loader: Loader, batch: int) -> None:
+        self.steps = 0
+        self._loader, self._batch = loader, batch
+        self._began, self._waited = time.perf_counter(), loader.seconds_waited
+
+    def to_log(self) -> dict[str, float]:
+        """Pictures a second, and the share of the time spent waiting for them."""
+        seconds, waiting = time.perf_counter() - self._began, self._loader.seconds_waited - self._waited
+        return {
+            "pictures_per_second": round(self.steps * self._batch / seconds, 2),
+            "waiting": round(waiting / seconds, 4),
+        }

@@ -25,7 +25,7 @@ from epcore.pose.skeleton import KEYPOINTS
 class CornerModel:
     """All keypoints at the same place of a 32x32 input, so that the command can be tested without weights."""
 
-    resolution = 32
+    name, resolution, preprocessing, source = "corners", 32, "imagenet", None
 
     def __call__(self, x: np.ndarray) -> SimpleNamespace:
         maps = np.zeros((1, 32, 32, len(KEYPOINTS)), np.float32)
@@ -37,7 +37,7 @@ class CornerModel:
 @pytest.fixture
 def corner_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("epcore.commands.predict.load_model", lambda arguments: CornerModel())
-    monkeypatch.setattr("epcore.commands.predict.run_by", lambda backend, model: model)
+    monkeypatch.setattr("epcore.commands.predict.engine", lambda model, **options: model)
 
 
 @pytest.fixture

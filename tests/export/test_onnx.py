@@ -13,8 +13,9 @@ from tolerances import outputs_and_bounds
 
 import epcore
 from epcore.cli import main
-from epcore.export.onnx import export_onnx
+from epcore.export.onnx import export_onnx, onnx_model
 from epcore.export.weights import export_weights
+from epcore.graph import INPUT, GraphBuilder
 from epcore.network import Network
 from epcore.shapes import nchw_to_nhwc, nhwc_to_nchw
 
@@ -72,6 +73,43 @@ def test_odd_sizes_of_a_backbone(tmp_path: Path, rng: np.random.Generator) -> No
     model = small(epcore.EfficientNet("B1"), 63)
     export_onnx(model, tmp_path / "m.onnx")
     assert_same(tmp_path / "m.onnx", model, rng.normal(size=(2, 63, 63, 3)).astype(np.float32))
+
+
+def test_openpose(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Slopes, max pooling, and no batch norm to fold."""
+    model = small(epcore.OpenPose(), 32)
+    export_onnx(model, tmp_path / "m.onnx")
+    assert_same(tmp_path / "m.onnx", model, rng.normal(size=(1, 32, 32, 3)).astype(np.float32))
+
+
+def test_tensors_are_called_as_layers_and_constants_as_parameters() -> None:
+    model = epcore.EfficientPose("RT")
+    proto = onnx_model(model, fold_batch_norm=False)
+    given = {output for node in proto.graph.node for output in node.output}
+    layers = {name for name, node in model.graph.nodes.items() if not node.identity_at_inference}
+    assert layers <= given
+    assert all(name.partition("/")[0] in layers for name in given - layers - {"x_nchw", *model.graph.outputs})
+    constants = {tensor.name for tensor in proto.graph.initializer if not tensor.name.endswith("/factor")}
+    assert constants == model.graph.parameters.keys()
+    folded = {output for node in onnx_model(model).graph.node for output in node.output}
+    assert folded < given
+    assert {name for name, node in model.graph.nodes.items() if node.op == "batch_norm"} <= folded
+
+
+def test_a_parameter_that_two_layers_share(tmp_path: Path, rng: np.random.Generator) -> None:
+    builder = GraphBuilder((4, 4, 3))
+    graph = builder.graph({"y": builder.conv2d("b", builder.conv2d("a", INPUT, 3), 3)})
+    nodes = {**graph.nodes, "b": dataclasses.replace(graph.nodes["b"], parameters=graph.nodes["a"].parameters)}
+    model = Network(dataclasses.replace(graph, nodes=nodes), "shared")
+    export_onnx(model, tmp_path / "m.onnx")
+    assert_same(tmp_path / "m.onnx", model, rng.normal(size=(1, 4, 4, 3)).astype(np.float32))
+
+
+def test_operator_without_a_counterpart() -> None:
+    builder = GraphBuilder((4, 4, 3))
+    model = Network(builder.graph({"y": builder.node("loss", "mse", [INPUT, INPUT], 1)}), "m")
+    with pytest.raises(ValueError, match="loss: operator mse has no counterpart in the export"):
+        onnx_model(model)
 
 
 def test_nchw(tmp_path: Path, rng: np.random.Generator) -> None:

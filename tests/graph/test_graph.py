@@ -11,7 +11,7 @@ import pytest
 from tolerances import outputs_and_bounds
 
 from epcore.graph import INPUT, Graph, GraphBuilder, Node
-from epcore.graph.passes import at_inference, fold_batch_norms, split_squeeze_excite
+from epcore.graph.passes import at_inference, fold_batch_norms, split_steps
 from epcore.graph.schedule import finished_values, last_uses, needed, schedule, walk
 from epcore.models import EfficientPose
 from epcore.network import Network
@@ -143,7 +143,7 @@ class TestFoldBatchNorms:
                 model.parameters[name] = rng.normal(0, 0.3, array.shape)
         x = rng.standard_normal((1, 32, 32, 3))
         graph, parameters = fold_batch_norms(at_inference(model.graph), model.parameters)
-        graph = split_squeeze_excite(graph)
+        graph = split_steps(graph)
         assert not {"batch_norm", "drop_connect", "squeeze_excite"} & {node.op for node in graph.nodes.values()}
         assert parameters.keys() == graph.parameters.keys()
         assert all(parameters[name].shape == graph.parameters[name].shape for name in parameters)
@@ -187,7 +187,7 @@ class TestFoldBatchNorms:
 def test_squeeze_excite_in_steps() -> None:
     builder = GraphBuilder((4, 4, 8))
     graph = builder.graph({"y": builder.squeeze_excite("se", INPUT, reduced=2, activation="relu")})
-    nodes = split_squeeze_excite(graph).nodes
+    nodes = split_steps(graph).nodes
     assert [(node.name, node.op) for node in nodes.values()] == [
         ("se/mean", "global_mean"), ("se/reduce", "conv2d"), ("se/hidden", "relu"), ("se/expand", "conv2d"),
         ("se/gate", "sigmoid"), ("se", "multiply"),

@@ -89,13 +89,102 @@ def test_exponentials_overflow_or_saturate(op: Op) -> None:
     assert op.exponential == bool(near.any() and not far.any())
 
 
-def test_kinks(rng: np.random.Generator) -> None:
-    """Elementwise operators: one-sided slopes at 0 differ where there is a kink."""
-    x, step = np.zeros((1, 2, 2, 1)), 1e-6
+def test_kinks() -> None:
+    """Elementwise operators: one-sided slopes differ at their kinks, and nowhere else."""
+    step = 1e-6
     for op in OPS.values():
-        if op.arity == 1 and op.output_shape(x.shape) == x.shape and op.window(x.shape) is None:
+        if op.arity == 1 and op.output_shape((1, 2, 2, 1)) == (1, 2, 2, 1) and op.window((1, 2, 2, 1)) is None:
+            for value in {0.0, *np.linspace(-8, 8, 65), *op.kinks}:
+                x = np.full((1, 2, 2, 1), value)
+                y, right, left = (op.forward(x + move)[0] for move in (0.0, step, -step))
+                assert (value in op.kinks) == bool((abs((right - y) - (y - left)) > 0.1 * step).all()), (op.name, value)
+
+
+def test_ties() -> None:
+    """Where windows hold equal elements, a larger and a smaller value of the first move y by different amounts."""
+    x, step = np.zeros((1, 4, 4, 1)), np.zeros((1, 4, 4, 1))
+    step[0, 0, 0, 0] = 1e-6
+    for op in OPS.values():
+        if op.arity == 1:
             y, right, left = (op.forward(x + move)[0] for move in (0.0, step, -step))
-            assert op.kinked == bool((abs((right - y) - (y - left)) > 0.1 * step).all()), op.name
+            differ = bool((abs((right - y) - (y - left)) > 1e-7).any())
+            assert differ == (op.ties or 0.0 in op.kinks), op.name
+            assert op.kinked == (op.ties or bool(op.kinks))
+
+
+@every_case
+def test_kernel_axes(case: Case) -> None:
+    """y is linear in the kernel; a kernel with only one channel of x, or for one of y, is 0 elsewhere, in y or in dx."""
+    op, axes = OPS[case.op], OPS[case.op].kernel_axes
+    if axes is None:
+        return
+    x, w, *rest = case.arrays
+    rest = [None] * len(rest)
+    y, saved = op.forward(x, w, *rest, **case.attributes)
+    np.testing.assert_allclose(op.forward(x, 2 * w, *rest, **case.attributes)[0], 2 * y)
+    assert (w.shape[axes.x], w.shape[axes.y]) == (x.shape[3], y.shape[3])
+    assert axes.depthwise == (w.ndim == 3)
+    one = np.zeros_like(w)
+    np.moveaxis(one, axes.y, 0)[0] = np.moveaxis(w, axes.y, 0)[0]
+    only = op.forward(x, one, *rest, **case.attributes)[0]
+    assert only[..., 0].any() and not only[..., 1:].any()
+    one = np.zeros_like(w)
+    np.moveaxis(one, axes.x, 0)[0] = np.moveaxis(w, axes.x, 0)[0]
+    _, saved = op.forward(x, one, *rest, **case.attributes)
+    dx = op.backward(np.ones_like(y), saved, **case.attributes)[0]
+    assert dx[..., 0].any() and not dx[..., 1:].any()
+
+
+@every_case
+def test_y_is_written_through_its_windows(case: Case) -> None:
+    """Line i of x changes the lines h of y with i*s + u - p = h for some u, and no others: rows and columns."""
+    op, (x, *rest) = OPS[case.op], case.arrays
+    spread = op.spread(*shapes(case), **case.attributes)
+    assert (spread is None) or op.window(*shapes(case), **case.attributes) is None
+    if spread is None:
+        return
+    y, _ = op.forward(x, *rest, **case.attributes)
+    assert spread.x == y.shape
+    for axis, kernel, start in zip((1, 2), spread.kernel, spread.start, strict=True):
+        for i in range(x.shape[axis]):
+            louder = x.copy()
+            np.moveaxis(louder, axis, 0)[i] += 100
+            changed = (op.forward(louder, *rest, **case.attributes)[0] != y).any(tuple({0, 1, 2, 3} - {axis}))
+            reached = [0 <= h + start - i * spread.stride < kernel for h in range(y.shape[axis])]
+            assert changed.tolist() == reached
+
+
+@every_case
+def test_averages_map(case: Case) -> None:
+    op, x = OPS[case.op], case.arrays[0]
+    y, _ = op.forward(*case.arrays, **case.attributes)
+    mean = x.mean((1, 2), keepdims=True) if x.ndim == 4 else None
+    assert op.averages_map == (mean is not None and np.shape(y) == mean.shape and np.allclose(y, mean))
+
+
+@every_case
+def test_steps_give_the_same(case: Case) -> None:
+    """To the last bit but one: products of the same numbers, summed by another operator."""
+    op = OPS[case.op]
+    steps = op.steps(**case.attributes)
+    if not steps:
+        return
+    values = dict(zip(op.array_names(len(case.arrays)), case.arrays, strict=True))
+    for step in steps:
+        values[step.name] = OPS[step.op].forward(*(values[name] for name in step.inputs), **step.attributes)[0]
+    np.testing.assert_allclose(values["y"], op.forward(*case.arrays, **case.attributes)[0], rtol=1e-14, atol=0)
+
+
+def test_fitting_shapes() -> None:
+    x = (2, 4, 3, 5)
+    assert OPS["swish"].fitting_shapes(x) == (x,)
+    assert OPS["add"].fitting_shapes(x) == (x, x)
+    assert OPS["prelu"].fitting_shapes(x) == (x, (5,))
+    assert OPS["mse"].fitting_shapes(x) == (x, x, None)
+    assert OPS["concat"].fitting_shapes(x) == (x, x)
+    for name in ("conv2d", "drop_connect"):
+        with pytest.raises(ValueError, match=f"{name}: there is no telling what it takes beside x"):
+            OPS[name].fitting_shapes(x)
 
 
 def test_nothing_special_is_the_default() -> None:

@@ -13,8 +13,8 @@ import epcore
 from epcore.cli import main
 from epcore.network import Network
 from epcore.port.diff import Report, find_divergences
-from epcore.port.evaluate import Setting
 from epcore.port.match import match_port
+from epcore.port.setting import Setting
 from epcore.port.store import Vectors, write_vectors
 from epcore.port.vectors import network_vectors, operator_vectors
 from epcore.pose.skeleton import FLIP_PERMUTATION

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from epcore.pose.picture import open_picture, read_picture
+from epcore.pose.picture import PictureFiles, open_picture, read_picture
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
 
@@ -179,3 +179,35 @@ def test_arrays(corners: np.ndarray) -> None:
         read_picture(corners[:0])
     with pytest.raises(TypeError, match="is a list, expected a path"):
         read_picture([[0]])  # type: ignore[arg-type]
+
+
+class TestPictureFiles:
+    @pytest.fixture
+    def paths(self, tmp_path: Path) -> list[Path]:
+        for number in range(5):
+            Image.new("RGB", (4, 3), (number, 0, 0)).save(tmp_path / f"{number}.png")
+        return [tmp_path / f"{number}.png" for number in (0, 1, 2, 1, 3)]
+
+    def test_each_is_opened_once_as_long_as_there_is_room(self, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        opened: list[str] = []
+        right = Image.open
+        monkeypatch.setattr(Image, "open", lambda path: opened.append(path.name) or right(path))
+        monkeypatch.setattr("epcore.pose.picture.KEPT_OPEN", 3)
+        with PictureFiles(paths) as pictures:
+            assert opened == [path.name for path in paths]
+            assert [pixels[0, 0, 0] for pixels in pictures] == [0, 1, 2, 1, 3]
+        assert opened[5:] == ["1.png", "3.png"]
+
+    def test_a_wrong_one_is_found_before_any_is_read_and_none_stays_open(
+        self, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files: list[Image.Image] = []
+        right = Image.open
+        monkeypatch.setattr(Image, "open", lambda path: files.append(right(path)) or files[-1])
+        (paths[4]).write_text("no picture")
+        with pytest.raises(ValueError, match=r"3\.png is not a picture"):
+            PictureFiles(paths)
+        assert len(files) == 4
+        for file in files:
+            with pytest.raises(ValueError, match=r"closed|seek"):
+                file.load()

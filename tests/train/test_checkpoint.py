@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from train_helpers import assert_same_state, tiny
 
-from epcore.commands import output
+from epcore.base import files
 from epcore.models import EfficientPose
 from epcore.train.checkpoint import Checkpoint
 from epcore.train.config import TrainConfig
@@ -82,9 +82,9 @@ def test_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with Trainer(tiny(), folder) as trainer:
         trainer.run(should_stop=lambda: trainer.steps_done == 2)
         good = (folder / "checkpoint.npz").read_bytes()
-        create = output._create
+        create = files._create
         with monkeypatch.context() as patch:
-            patch.setattr(output, "_create", lambda beside, path: FullDisk(create(beside, path), room))
+            patch.setattr(files, "_create", lambda beside, path: FullDisk(create(beside, path), room))
             with pytest.raises(
                 OSError, match=r"no space left to write .*checkpoint\.npz; an earlier checkpoint there is still good"
             ):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from epcore.train.optimizers import OPTIMIZERS, SGD, Adam, MovingAverage, RMSProp, clip_by_norm
+from epcore.train.optimizers import OPTIMIZERS, SGD, Adam, MovingAverage, RMSProp, clip_by_norm, euclidean_norm
 
 GRADIENTS = [0.5, -1.0, 2.0, 0.25, 0.0]
 RATES = [0.1, 0.1, 0.02, 0.3, 0.1]
@@ -116,14 +116,15 @@ def test_state_of_another_optimizer_or_network_is_refused() -> None:
 
 def test_clipping() -> None:
     gradient = np.array([3.0, 4.0], np.float32)
-    assert clip_by_norm(gradient, 0) == 5.0
+    assert euclidean_norm(gradient) == 5.0
+    clip_by_norm(gradient, 5.0, 0)
     np.testing.assert_array_equal(gradient, [3, 4])
-    assert clip_by_norm(gradient, 10) == 5.0
+    clip_by_norm(gradient, 5.0, 10)
     np.testing.assert_array_equal(gradient, [3, 4])
-    assert clip_by_norm(gradient, 1) == 5.0
+    clip_by_norm(gradient, 5.0, 1)
     np.testing.assert_allclose(gradient, [0.6, 0.8], rtol=1e-7)
-    assert clip_by_norm(np.full(4, 1e25, np.float32), 0) == pytest.approx(2e25)  # whose square is no float32
-    assert math.isnan(clip_by_norm(np.array([np.nan, 1], np.float32), 1))
+    assert euclidean_norm(np.full(4, 1e25, np.float32)) == pytest.approx(2e25)  # whose square is no float32
+    assert math.isnan(euclidean_norm(np.array([np.nan, 1], np.float32)))
 
 
 def test_moving_average() -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numba import njit
 
-from epcore.inference.step import Convolution
+from epcore.inference.step import Convolution, NoPlanError
 from epcore.inference.steps.activation import encode_activation, finish
 from epcore.inference.steps.record import ACTIVATION, TENSOR, Definition, Kind, fields, record, viewer
 from epcore.kernels.cpu.processor import LANES, STRIP_PIXELS
@@ -167,7 +167,7 @@ def encode_depthwise(step: Depthwise, encoder: Encoder) -> dict[str, Any]:
     _, OH, OW, _ = encoder.shapes[step.output]
     kh, kw = step.weights.shape[:2]
     if kh != kw or kh not in (3, 5) or step.stride not in (1, 2) or C < LANES:
-        raise ValueError(
+        raise NoPlanError(
             f"compile: {step.output} is a depthwise {kh}x{kw}, stride {step.stride}, of {C} channels; plans know 3x3 and 5x5, "
             f"stride 1 and 2, of {LANES} channels or more"
         )

@@ -53,6 +53,14 @@ class Gate(Step):
     expand_bias: np.ndarray
     activation: Activation
 
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def weight_count(self) -> int:
+        return self.reduce.size + self.expand.size
+
 
 @njit(error_model="numpy")
 def _run(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]

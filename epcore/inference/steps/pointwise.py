@@ -54,6 +54,10 @@ class Pointwise(Convolution):
     def reads(self) -> tuple[str, ...]:
         return (*self.inputs, *(name for name in (self.residual, self.gate) if name))
 
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return (*self.inputs, *([self.residual] if self.residual else []), self.output)
+
 
 class Rows(NamedTuple):
     """Pixels in the arena: where the first is, and elements to the next."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numba import njit
 
-from epcore.inference.step import Convolution, Step
+from epcore.inference.step import Convolution, NoPlanError, Step
 from epcore.inference.steps.record import TENSOR, Definition, Kind, fields, record, viewer
 from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.simd import fma, load, splat, store
@@ -118,7 +118,7 @@ def encode(step: Upscale, encoder: Encoder) -> None:
     x, y, w = encoder.places[step.inputs[0]], encoder.places[step.output], step.weights
     N, H, W, C = x.shape
     if w.shape != (4, 4, C, C) or step.stride != 2 or C < LANES:
-        raise ValueError(
+        raise NoPlanError(
             f"compile: {step.output} is a transposed convolution {w.shape[0]}x{w.shape[1]}, stride {step.stride}, of {C} to "
             f"{w.shape[2]} channels; plans know 4x4, stride 2, of equal channels, {LANES} or more"
         )

@@ -15,10 +15,11 @@ import numpy as np
 
 from epcore.base.progress import progress
 from epcore.graph import INPUT, Node
+from epcore.ops import OPS
 from epcore.port.readiness.device import Arrays, DeviceNetwork, compute
 from epcore.port.readiness.keypoints import Decoded
 from epcore.port.readiness.ranges import Observer, ParameterRange, Range, parameter_range
-from epcore.port.readiness.rounding import MEANS, OUTPUT_AXIS, Half, Int8, Rounding, chain_mean
+from epcore.port.readiness.rounding import MEANS, Half, Int8, Rounding, chain_mean
 from epcore.shapes import Shape
 
 
@@ -116,7 +117,7 @@ def assess(
             raise ValueError(f"inputs have shapes {inputs[0].shape} and {x.shape}, expected one shape for all")
     layers = _measure(network, inputs)
     experiments: dict[str, Rounding] = {FLOAT16: Half(flush)}
-    if any(layer.op == "global_mean" for layer in layers.values()):
+    if any(OPS[node.op].averages_map for node in network.nodes.values()):
         experiments |= {TREE_SUMS: Half(flush, "tree"), CHAIN_SUMS: Half(flush, "chain")}
     experiments[INT8] = Int8({name: (layer.range.minimum, layer.range.maximum) for name, layer in layers.items()}, affine)
     keypoints = _compare(network, inputs, layers, experiments, final)
@@ -153,7 +154,7 @@ def _measure(network: DeviceNetwork, inputs: Sequence[np.ndarray]) -> dict[str, 
 
 def _add_up(node: Node, x: np.ndarray, parameters: Arrays, sums: dict[str, Sums]) -> None:
     """What the node adds up for one picture."""
-    if node.op == "global_mean":
+    if OPS[node.op].averages_map:
         found = sums.setdefault(node.name, Sums(0.0, 0.0, 0.0))
         assert found.sum is not None and found.chain_error is not None
         total = x.sum(axis=(1, 2), dtype=np.float64)
@@ -162,7 +163,7 @@ def _add_up(node: Node, x: np.ndarray, parameters: Arrays, sums: dict[str, Sums]
         found.sum = max(found.sum, float(np.abs(total).max()))
         found.bound = max(found.bound, float(np.abs(x).sum(axis=(1, 2), dtype=np.float64).max()))
         found.chain_error = max(found.chain_error, float(np.nan_to_num(error, nan=np.inf, posinf=np.inf)))
-    elif node.op in OUTPUT_AXIS:
+    elif OPS[node.op].kernel_axes:
         magnitudes = {name: np.abs(parameters[name]) for name in node.parameters if name is not None}
         found = sums.setdefault(node.name, Sums())
         found.bound = max(found.bound, float(compute(node, [np.abs(x)], magnitudes).max()))
@@ -210,6 +211,6 @@ def _compare(
 
 
 def _step(node: Node, arguments: list[np.ndarray], parameters: Arrays, rounding: Rounding) -> np.ndarray:
-    if node.op == "global_mean" and np.isfinite(arguments[0]).all():
+    if OPS[node.op].averages_map and np.isfinite(arguments[0]).all():
         return MEANS[rounding.sums](arguments[0])
     return compute(node, arguments, parameters)

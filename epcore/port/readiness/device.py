@@ -13,9 +13,10 @@ import numpy as np
 
 from epcore.backend import kernel, use_backend
 from epcore.graph import INPUT, Node
-from epcore.graph.passes import at_inference, fold_batch_norms, split_squeeze_excite
+from epcore.graph.passes import at_inference, fold_batch_norms, split_steps
 from epcore.graph.schedule import Schedule, schedule, walk
 from epcore.network import Network
+from epcore.ops import OPS
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -48,7 +49,8 @@ class DeviceNetwork:
 def compute(node: Node, inputs: Sequence[np.ndarray], parameters: Arrays) -> np.ndarray:
     """One node's output. Values that are not numbers go through the reference operators: kernels may lose them."""
     arrays: list[Any] = [*inputs, *(None if name is None else parameters[name] for name in node.parameters)]
-    bias = arrays.pop() if node.op == "depthwise_conv2d" and len(arrays) > 2 else None
+    arity = OPS[node.op].arity
+    bias = arrays.pop() if arity is not None and len(arrays) > arity else None  # of a folded depthwise convolution
     if all(array is None or np.isfinite(array).all() for array in arrays):
         y = kernel(node.op, *arrays)[0](*arrays, **node.attributes)[0]
     else:
@@ -71,7 +73,7 @@ def device_network(network: Network, *, folded: bool = True) -> DeviceNetwork:
     graph, parameters = at_inference(network.graph), dict(network.parameters)
     if folded:
         graph, parameters = fold_batch_norms(graph, parameters)
-    graph = split_squeeze_excite(graph)
+    graph = split_steps(graph)
     used = dict.fromkeys(name for node in graph.nodes.values() for name in node.parameters if name is not None)
     rounded = {name: parameters[name].astype(np.float32, copy=False) for name in used}
     return DeviceNetwork(network, folded, dict(graph.nodes), rounded, dict(graph.outputs))

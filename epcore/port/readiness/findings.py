@@ -59,7 +59,7 @@ def find(report: Readiness) -> list[Finding]:
         if layer.name in nodes and OPS[layer.op].exponential:
             checks.append(("exponential", maximum[nodes[layer.name].inputs[0]], EXPONENT))
         findings += [Finding(layer.name, kind, value) for kind, value, limit in checks if value >= limit]
-        if layer.op == "batch_norm":
+        if layer.name in nodes and OPS[layer.op].batch_statistics:
             findings += _batch_norm(nodes[layer.name], report)
     return findings
 

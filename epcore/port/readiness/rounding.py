@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
+from epcore.ops import OPS
 from epcore.port.readiness.device import DeviceNetwork
 from epcore.sums import mean_in_double, sum_in_double
 
@@ -24,7 +25,6 @@ LARGEST = 65504.0  # of float16
 OVERFLOW = 65520.0  # from here on float16 rounds to infinity
 SMALLEST_NORMAL = 2.0**-14
 TO_ZERO = 2.0**-25  # up to here float16 rounds to zero even with subnormal numbers
-OUTPUT_AXIS = {"conv2d": 3, "depthwise_conv2d": 2, "conv_transpose2d": 2}  # of a kernel
 
 
 def to_half(x: np.ndarray, *, flush: bool = False) -> np.ndarray:
@@ -119,8 +119,8 @@ class Int8:
     def parameters(self, network: DeviceNetwork) -> dict[str, np.ndarray]:
         arrays = dict(network.parameters)
         for node in network.nodes.values():
-            if node.op in OUTPUT_AXIS and (kernel := node.parameters[0]) is not None:
-                arrays[kernel] = quantize_kernel(network.parameters[kernel], OUTPUT_AXIS[node.op])
+            if (axes := OPS[node.op].kernel_axes) and (kernel := node.parameters[0]) is not None:
+                arrays[kernel] = quantize_kernel(network.parameters[kernel], axes.y)
         return arrays
 
     def value(self, name: str, x: np.ndarray) -> np.ndarray:

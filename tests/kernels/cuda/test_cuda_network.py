@@ -12,7 +12,6 @@ from cuda_on_host.devices import Device, device
 
 import epcore
 from epcore import backend
-from epcore.commands.model import run_by
 from epcore.inference.cuda_graph import CudaGraphPlan, FusedNetwork
 from epcore.kernels.cuda import bilinear
 from epcore.network import Network
@@ -149,13 +148,6 @@ def test_sgd_of_the_trainer(place: Device, monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_allclose(
         place.get(found.values), expected.values, rtol=0, atol=8 * 2.0**-23 * np.abs(expected.values).max()
     )
-
-
-def test_commands_run_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--backend cuda`: the network is captured for the batch the command has."""
-    captured = []
-    monkeypatch.setattr("epcore.inference.cuda_graph.CudaGraphPlan", lambda *arguments: captured.append(arguments) or "plan")
-    assert run_by("cuda", "model", batch=3) == "plan" and captured == [("model", 3)]  # type: ignore[arg-type]
 
 
 def test_bilinear_upscaling_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:

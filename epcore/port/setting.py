@@ -39,7 +39,7 @@ class Setting:
         sequence: dict[str, Node] = {}
         for name, node in self.graph.nodes.items():
             if name in given and added:
-                sequence |= {each.name: each for each in added}
+                sequence |= {new.name: new for new in added}
                 added = []
             sequence[name] = given.get(name, node)
         return replace(self, graph=replace(self.graph, nodes=sequence))
