@@ -85,11 +85,11 @@ def bench_plan_layers(variant: str, book: Book, benchmark: Any) -> None:
     plan = epcore.compile(model)
     shapes = model.graph.shapes()
     profile = plan.profile(repeats=5 if model.resolution > 400 else 15)
-    steps = zip(profile, plan.layers, strict=True)
+    steps = zip(profile, plan.steps, strict=True)
     seen: set[Any] = set()
-    for timing, layer in steps:
-        weights = None if layer.weights is None else layer.weights.shape
-        key = (timing.kind, shapes[layer.inputs[0]], weights, layer.activation, layer.residual is None, layer.gated is None)
+    for timing, step in steps:
+        key = (type(step), timing.flops, [shapes[name] for name in step.reads], shapes.get(step.output))
+        key = repr(key)
         if key in seen:
             continue
         seen.add(key)

@@ -14,7 +14,7 @@ from conftest import Book, Row
 from measure import side_by_side
 from numba import njit
 
-from epcore.kernels.cpu.fused.threads import LINE, crew, fetch_add, load_shared
+from epcore.kernels.cpu.crew import LINE, crew, fetch_add, load_shared
 from epcore.threads import get_threads
 
 PASSES = 10_000

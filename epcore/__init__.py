@@ -25,7 +25,8 @@ from epcore.tape import Tape, Tensor
 from epcore.threads import get_threads, set_threads
 
 if TYPE_CHECKING:
-    from epcore.inference import Plan, compile
+    from epcore.inference import Plan
+    from epcore.inference.compile import compile
     from epcore.pose import Pose, predict
     from epcore.weights_tools.load import load_weights
 
@@ -52,7 +53,7 @@ __all__ = [
 
 _LAZY = {  # imported at first use: h5py, Pillow, SciPy and Numba take longer to import than the networks to build
     "Plan": "epcore.inference",
-    "compile": "epcore.inference",
+    "compile": "epcore.inference.compile",
     "Pose": "epcore.pose",
     "predict": "epcore.pose",
     "load_weights": "epcore.weights_tools.load",

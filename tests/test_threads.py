@@ -20,7 +20,7 @@ import epcore
 from epcore.data.synthetic import SyntheticFigures
 from epcore.evaluate.dataset import evaluate_dataset, map_predictor
 from epcore.kernels.cpu import launch, swish
-from epcore.kernels.cpu.fused.threads import Crew, Job, crew
+from epcore.kernels.cpu.crew import Crew, Job, crew
 from epcore.network import Network
 
 CALLERS = 8

@@ -79,11 +79,13 @@ def count_memory(models: Iterable[str] = MODELS) -> list[ModelMemory]:
 def _plan_bytes(model: str) -> tuple[int | None, int | None]:
     if model == "OpenPose":
         return None, None
-    from epcore.inference import compile
+    from epcore.inference.compile import compile
+    from epcore.inference.cpu_plan import CpuPlan
 
     lite = model.endswith(" Lite")
     network: Network = EfficientPoseLite(model.removesuffix(" Lite"), auxiliary_heads=True) if lite else EfficientPose(model)
     plan = compile(network)
+    assert isinstance(plan, CpuPlan)
     return plan.constant_bytes, plan.working_bytes
 
 

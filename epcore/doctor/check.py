@@ -181,7 +181,7 @@ def _network(backend: str) -> tuple[Any, Any]:
         from epcore.inference.cuda_graph import CudaGraphPlan
 
         return model, CudaGraphPlan(model.to("cuda"))
-    from epcore.inference import compile
+    from epcore.inference.compile import compile
 
     return model, compile(model)
 

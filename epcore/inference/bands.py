@@ -8,61 +8,46 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from heapq import heapreplace
 
-from epcore.inference.fold import Layer
-from epcore.kernels.cpu.processor import CACHE_BYTES, LANES, RING_BYTES
+from epcore.inference.step import Step
+from epcore.inference.steps.band import PANEL, Band, Cut
+from epcore.inference.steps.depthwise import Depthwise
+from epcore.inference.steps.pointwise import Pointwise
+from epcore.kernels.cpu.processor import CACHE_BYTES, RING_BYTES
 from epcore.shapes import Shape
 
 EXTRA = 0.2  # share of rows expanded twice, at most
 BANDS = (1, 2, 4, 8)  # cuts of a batch tried, for every thread; one band a picture is tried as well
-PANEL = 3 * LANES  # columns of a full panel, see kernels/cpu/fused/pointwise.py; groups are of whole ones
 _EXPANSION = 0.6  # share of the expansion in the work of both layers
 _REREAD = 0.01  # price of a further group, in shares of the work
 _TASK = 0.001  # price of a task, likewise
 
 
-@dataclass
-class Band:
-    """expand: the layer computed inside; rows: output rows of a band; ring: expanded rows kept, a power of two; group: channels
-    of a group, a multiple of PANEL, or 0 where all are computed at once."""
-
-    expand: Layer
-    rows: int
-    ring: int
-    group: int = 0
-
-
-def fuse_expansions(
-    layers: Sequence[Layer], shapes: Mapping[str, Shape], outputs: Collection[str], threads: int
-) -> list[Layer]:
-    """The layers with some expansions moved into the depthwise layer after them (`Layer.band`)."""
-    readers = Counter(name for layer in layers for name in (*layer.inputs, layer.residual))
-    fused: list[Layer] = []
-    for layer in layers:
-        before = fused[-1] if fused else None
-        if before is not None and before.output not in outputs and readers[before.output] == 1:
-            band = _band(before, layer, shapes, threads)
-            if band is not None:
-                nodes = before.nodes + layer.nodes
-                fused[-1] = replace(layer, inputs=before.inputs, nodes=nodes, band=band)
-                continue
-        fused.append(layer)
-    return fused
+def choose_bands(steps: Sequence[Step], shapes: Mapping[str, Shape], outputs: Collection[str], threads: int) -> list[Step]:
+    """The steps with some expansions moved into the depthwise layer after them."""
+    readers = Counter(name for step in steps for name in step.reads)
+    chosen: list[Step] = []
+    for step in steps:
+        before = chosen[-1] if chosen else None
+        if (
+            isinstance(before, Pointwise)
+            and isinstance(step, Depthwise)
+            and step.inputs == (before.output,)
+            and before.output not in outputs
+            and readers[before.output] == 1
+            and (cut := _cut(before, step, shapes, threads)) is not None
+        ):
+            nodes = before.nodes + step.nodes
+            chosen[-1] = Band(inputs=before.inputs, output=step.output, nodes=nodes, expand=before, depthwise=step, cut=cut)
+        else:
+            chosen.append(step)
+    return chosen
 
 
-def _band(expand: Layer, depthwise: Layer, shapes: Mapping[str, Shape], threads: int) -> Band | None:
-    if depthwise.op != "depthwise_conv2d" or depthwise.inputs != [expand.output]:
-        return None
-    same_end = (expand.activation, expand.factor) == (depthwise.activation, depthwise.factor)
-    if (
-        not expand.pointwise
-        or not same_end
-        or expand.residual is not None
-        or expand.gated is not None
-        or depthwise.weights is None
-    ):
+def _cut(expand: Pointwise, depthwise: Depthwise, shapes: Mapping[str, Shape], threads: int) -> Cut | None:
+    """The best cut of the two; None where they are better left alone."""
+    if not expand.activation.same_as(depthwise.activation) or expand.residual is not None or expand.gate is not None:
         return None
     N, H, W, C = shapes[expand.output]
     if 4 * N * H * W * C <= CACHE_BYTES:
@@ -84,7 +69,7 @@ def _band(expand: Layer, depthwise: Layer, shapes: Mapping[str, Shape], threads:
             work = _busiest([share * (1 + _EXPANSION * extra) / tasks for share in cut] * tasks, threads)
             work += _REREAD * (len(cut) - 1) + _TASK * tasks * len(cut)
             if work < least:
-                best, least = Band(expand, rows, ring, channels if len(cut) > 1 else 0), work
+                best, least = Cut(rows, ring, channels if len(cut) > 1 else 0), work
     return best
 
 

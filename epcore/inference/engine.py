@@ -6,7 +6,8 @@
     cuda         CudaGraphPlan, weights copied       CudaGraphPlan                       TypeError
     reference    Operators: one by one, as in `epcore.ops`
 
-Whoever wants maps fast asks `engine`: predict, evaluate, the trainer's validation, run and demo.
+A network with parts that plans do not know runs by its operators under `auto`; a backend that is named refuses it. Whoever
+wants maps fast asks `engine`: predict, evaluate, the trainer's validation, run and demo.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from epcore.backend import check_backend, current_backend, to_device_of, use_backend
+from epcore.inference.step import NoPlanError
 from epcore.network import Network
 from epcore.not_numbers import Source, backend_of
 
@@ -72,13 +74,17 @@ def engine(
     """
     backend = current_backend() if backend is None else check_backend(backend)
     if backend == "auto":
-        backend = "reference" if model.dtype != np.float32 else backend_of(model, backend)
+        try:
+            backend = "reference" if model.dtype != np.float32 else backend_of(model, "auto")
+            return engine(model, batch, resolution=resolution, backend=backend)
+        except NoPlanError:
+            return Operators(model, resolution=resolution, backend="auto")
     if backend == "cuda":
         from epcore.inference.cuda_graph import CudaGraphPlan  # here and below: nobody needs both
 
         return CudaGraphPlan(model, batch, resolution=resolution)
     if backend == "cpu":
-        from epcore.inference.plan import compile
+        from epcore.inference.compile import compile
 
         return compile(model, batch, resolution=resolution)
     return Operators(model, resolution=resolution, backend=backend)

@@ -1,71 +1,87 @@
-"""Runs a program: every thread walks the same steps, takes tasks, and goes on when all tasks of a step are done."""
+"""Runs a program: every thread walks the same rows, takes tasks, and goes on when all tasks of a row are done."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from epcore.kernels.cpu.fused import fields as f
-from epcore.kernels.cpu.fused.band import band
-from epcore.kernels.cpu.fused.depthwise import depthwise
-from epcore.kernels.cpu.fused.gate import gate
-from epcore.kernels.cpu.fused.move import add, copy, halve, read
-from epcore.kernels.cpu.fused.pointwise import pointwise
-from epcore.kernels.cpu.fused.stem import stem
-from epcore.kernels.cpu.fused.threads import LINE, fetch_add, wait
-from epcore.kernels.cpu.fused.upscale import upscale, upscale_dense
+import numpy as np
+from numba import njit
+
+from epcore.inference import steps
+from epcore.inference.steps import kinds
+from epcore.inference.steps.record import Kind, fields, record, viewer
+from epcore.kernels.cpu.crew import LINE, fetch_add, wait
 from epcore.kernels.cpu.jit import released_kernel
 
-KIND, TASKS = f.KIND, f.TASKS
+_view = viewer(record(*fields()))  # what all records begin with
+_SOURCES = sorted(Path(steps.__file__).parent.glob("*.py"))
 
 
-@released_kernel
-def execute(
-    arena: np.ndarray,
-    picture: np.ndarray,
-    program: np.ndarray,
-    counters: np.ndarray,
-    done: np.ndarray,
-    thread: int,
-    threads: int,
-) -> None:
-    """Run all steps as thread number `thread` of `threads`.
+def executor() -> Callable[..., None]:
+    """execute(arena, picture, rows, counters, done, thread, threads) for the kinds of steps there are."""
+    return _executor(kinds())
 
-    counters: int64 zeros, LINE for each step and thread: tasks taken from each share. done: the same for each step: tasks
-    finished.
-    """
-    for s in range(program.shape[0]):
-        step = program[s]
-        kind, tasks = step[KIND], step[TASKS]
-        mine = 0
-        for turn in range(threads):
-            owner = (thread + turn) % threads
-            first, last = owner * tasks // threads, (owner + 1) * tasks // threads
-            while first < last:
-                task = first + fetch_add(counters, (s * threads + owner) * LINE, 1)
-                if task >= last:
-                    break
-                mine += 1
-                if kind == f.POINTWISE:
-                    pointwise(arena, step, task)
-                elif kind == f.DEPTHWISE:
-                    depthwise(arena, step, task)
-                elif kind == f.BAND:
-                    band(arena, step, task, thread)
-                elif kind == f.GATE:
-                    gate(arena, step, task)
-                elif kind == f.STEM:
-                    stem(arena, step, task)
-                elif kind == f.READ:
-                    read(arena, step, task, picture)
-                elif kind == f.HALVE:
-                    halve(arena, step, task, picture)
-                elif kind == f.ADD:
-                    add(arena, step, task)
-                elif kind == f.COPY:
-                    copy(arena, step, task)
-                elif kind == f.UPSCALE:
-                    upscale(arena, step, task)
-                else:
-                    upscale_dense(arena, step, task)
-        fetch_add(done, s * LINE, mine)
-        wait(done, s * LINE, tasks)
+
+@cache
+def _executor(all_kinds: Sequence[Kind]) -> Callable[..., None]:
+    dispatch = _chain(all_kinds)
+    files = {Path(kind.run.py_func.__code__.co_filename) for kind in all_kinds}  # type: ignore[attr-defined]
+
+    @released_kernel(sources=sorted({*_SOURCES, *files}))
+    def execute(
+        arena: np.ndarray,
+        picture: np.ndarray,
+        rows: np.ndarray,
+        counters: np.ndarray,
+        done: np.ndarray,
+        thread: int,
+        threads: int,
+    ) -> None:
+        """Run all rows as thread number `thread` of `threads`.
+
+        counters: int64 zeros, LINE for each row and thread: tasks taken from each share. done: the same for each row: tasks
+        finished.
+        """
+        for s in range(rows.shape[0]):
+            row = rows[s]
+            head = _view(row)
+            kind, tasks = head.kind, head.tasks
+            mine = 0
+            for turn in range(threads):
+                owner = (thread + turn) % threads
+                first, last = owner * tasks // threads, (owner + 1) * tasks // threads
+                while first < last:
+                    task = first + fetch_add(counters, (s * threads + owner) * LINE, 1)
+                    if task >= last:
+                        break
+                    mine += 1
+                    dispatch(kind, (arena, row, task, thread, picture))
+            fetch_add(done, s * LINE, mine)
+            wait(done, s * LINE, tasks)
+
+    return execute
+
+
+def _chain(order: Sequence[Kind], number: int = 0) -> Any:
+    """dispatch(kind, arguments) runs the kernel of that number: one question after the other, as a written-out `elif` would."""
+    run = order[number].run
+    if number == len(order) - 1:
+
+        @njit(error_model="numpy", forceinline=True)
+        def last(kind, arguments):  # type: ignore[no-untyped-def]
+            run(*arguments)
+
+        return last
+    rest = _chain(order, number + 1)
+
+    @njit(error_model="numpy", forceinline=True)
+    def dispatch(kind, arguments):  # type: ignore[no-untyped-def]
+        if kind == number:
+            run(*arguments)
+        else:
+            rest(kind, arguments)
+
+    return dispatch

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from epcore.graph.schedule import last_uses
-from epcore.inference.fold import Layer
+from epcore.inference.step import Step
 from epcore.shapes import Shape
 
 ALIGNMENT = 16  # float32 a cache line
@@ -50,62 +50,62 @@ class Place:
         return self.shape[1] * self.shape[2] * self.pixel
 
 
-def place_tensors(layers: Sequence[Layer], shapes: Mapping[str, Shape], outputs: Collection[str]) -> dict[str, Place]:
-    """A place for the output of every layer that has one. Later concatenations choose first."""
-    lives = _lives(layers, outputs)
+def place_tensors(steps: Sequence[Step], shapes: Mapping[str, Shape], outputs: Collection[str]) -> dict[str, Place]:
+    """A place for the output of every step that has one. Later concatenations choose first."""
+    lives = _lives(steps, outputs)
     places: dict[str, Place] = {}
     tenants: list[tuple[Place, Life]] = []
-    for index, layer in reversed(list(enumerate(layers))):
-        if layer.op == "gate":
+    for index, step in reversed(list(enumerate(steps))):
+        if step.output not in shapes or not step.has_map:
             continue
-        shape = shapes[layer.output]
-        if layer.output not in places:
-            shared = _shared(layer, shapes, places, lives, tenants) if layer.op == "concat" else None
-            places[layer.output] = shared or Place(Buffer(shape[0] * shape[1] * shape[2] * shape[3]), shape, shape[3])
-        if layer.op == "concat":
-            for name, slot in _slots(layer, places[layer.output], shapes):
+        shape = shapes[step.output]
+        if step.output not in places:
+            shared = _shared(step, shapes, places, lives, tenants) if step.concatenates else None
+            places[step.output] = shared or Place(Buffer(shape[0] * shape[1] * shape[2] * shape[3]), shape, shape[3])
+        if step.concatenates:
+            for name, slot in _slots(step, places[step.output], shapes):
                 if places.setdefault(name, slot) is slot:
                     tenants.append((slot, lives[name]))
                 elif places[name] != slot:  # copied when all its members are there
-                    tenants.append((slot, (index, lives[layer.output][1])))
+                    tenants.append((slot, (index, lives[step.output][1])))
     return places
 
 
 Life = tuple[float, float]  # from the layer that writes it to the last that reads it
 
 
-def _lives(layers: Sequence[Layer], outputs: Collection[str]) -> dict[str, Life]:
+def _lives(steps: Sequence[Step], outputs: Collection[str]) -> dict[str, Life]:
     """What is read of a concatenation is read of its members, and it is written when the first of them is."""
     first: dict[str, float] = {}
-    for index, layer in enumerate(layers):
-        members = layer.inputs if layer.op == "concat" else []
-        first[layer.output] = min((first[name] for name in members if name in first), default=index)
-    last: dict[str, float] = {**last_uses((layer.output, layer.reads) for layer in layers)}
+    for index, step in enumerate(steps):
+        members = step.inputs if step.concatenates else []
+        first[step.output] = min((first[name] for name in members if name in first), default=index)
+    last: dict[str, float] = {**last_uses((step.output, step.reads) for step in steps)}
     last |= dict.fromkeys(outputs, float("inf"))
-    for layer in reversed(layers):
-        for name in layer.inputs if layer.op == "concat" else []:
-            last[name] = max(last[name], last[layer.output])
+    for step in reversed(steps):
+        for name in step.inputs if step.concatenates else []:
+            last[name] = max(last[name], last[step.output])
     return {name: (start, last[name]) for name, start in first.items()}
 
 
-def _slots(layer: Layer, whole: Place, shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Place]]:
+def _slots(step: Step, whole: Place, shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Place]]:
     """The members of a concatenation, and where in it each belongs."""
     start = whole.start
-    for name in layer.inputs:
+    for name in step.inputs:
         yield name, Place(whole.buffer, shapes[name], whole.pixel, start)
         start += shapes[name][3]
 
 
 def _shared(
-    layer: Layer,
+    step: Step,
     shapes: Mapping[str, Shape],
     places: Mapping[str, Place],
     lives: Mapping[str, Life],
     tenants: Sequence[tuple[Place, Life]],
 ) -> Place | None:
     """A place for this concatenation in the buffer where its members that have one lie, if the others find theirs free."""
-    shape, start = shapes[layer.output], 0
-    for name in layer.inputs:
+    shape, start = shapes[step.output], 0
+    for name in step.inputs:
         if name in places:
             place = Place(places[name].buffer, shape, places[name].pixel, places[name].start - start)
             break
@@ -114,7 +114,7 @@ def _shared(
         return None
     if place.start < 0 or place.start + shape[3] > place.pixel:
         return None
-    for name, slot in _slots(layer, place, shapes):
+    for name, slot in _slots(step, place, shapes):
         if places.get(name, slot) != slot:
             return None
         if name not in places and any(_collide(slot, lives[name], *tenant) for tenant in tenants):
@@ -128,9 +128,9 @@ def _collide(a: Place, life_a: Life, b: Place, life_b: Life) -> bool:
     return life_a[0] <= life_b[1] and life_b[0] <= life_a[1]
 
 
-def members(layer: Layer, places: Mapping[str, Place], shapes: Mapping[str, Shape]) -> list[tuple[Place, Place]]:
+def members(step: Step, places: Mapping[str, Place], shapes: Mapping[str, Shape]) -> list[tuple[Place, Place]]:
     """(where a member lies, where the concatenation wants it) for every member that has to be copied."""
-    slots = _slots(layer, places[layer.output], shapes)
+    slots = _slots(step, places[step.output], shapes)
     return [(places[name], slot) for name, slot in slots if places[name] != slot]
 
 

@@ -11,9 +11,10 @@ from numba import prange
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
 from epcore.kernels.cpu.jit import kernel
+from epcore.kernels.cpu.loops import RUN, by_slot
 from epcore.kernels.cpu.processor import LANES
-from epcore.kernels.cpu.reduction import RUN, parts_of, period, product_sums, scale, spread
-from epcore.kernels.cpu.simd import fma, load, load_partial, store, store_partial
+from epcore.kernels.cpu.reduction import parts_of, period, product_sums, scale, spread
+from epcore.kernels.cpu.simd import Block, fma, load, store
 from epcore.ops.batch_norm import EPSILON, output_shape
 
 Saved = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -54,33 +55,17 @@ def _moments(x: np.ndarray, partial: np.ndarray) -> None:
         partial[part, 2] = squares
 
 
-@kernel
-def _normalise(x: np.ndarray, mean: np.ndarray, factor: np.ndarray, beta: np.ndarray, y: np.ndarray) -> None:
-    """y = (x - mean) * factor + beta by slot, x and y flat."""
-    slots = mean.size
-    periods = (x.size + slots - 1) // slots
-    for task in prange((periods + RUN - 1) // RUN):
-        for p in range(task * RUN, min((task + 1) * RUN, periods)):
-            for j in range(0, min(slots, x.size - p * slots), LANES):
-                i = p * slots + j
-                v = fma(load_partial(x, i, x.size - i) - load(mean, j), load(factor, j), load(beta, j))
-                store_partial(y, i, v, x.size - i)
+@by_slot
+def _normalise(x: Block, constants: np.ndarray, j: int, slots: int) -> Block:
+    """(x - mean) * factor + beta."""
+    return fma(x - load(constants, j), load(constants, slots + j), load(constants, 2 * slots + j))
 
 
-@kernel
-def _differentiate(
-    dy: np.ndarray, x: np.ndarray, mean: np.ndarray, factor: np.ndarray, along: np.ndarray, beta: np.ndarray, dx: np.ndarray
-) -> None:
-    """dx = factor * dy - along * (x - mean) - beta by slot; dy, x and dx flat."""
-    slots = mean.size
-    periods = (x.size + slots - 1) // slots
-    for task in prange((periods + RUN - 1) // RUN):
-        for p in range(task * RUN, min((task + 1) * RUN, periods)):
-            for j in range(0, min(slots, x.size - p * slots), LANES):
-                i = p * slots + j
-                v = fma(load(factor, j), load_partial(dy, i, x.size - i), -1.0 * load(beta, j))
-                v = v - load(along, j) * (load_partial(x, i, x.size - i) - load(mean, j))
-                store_partial(dx, i, v, x.size - i)
+@by_slot
+def _differentiate(dy: Block, x: Block, constants: np.ndarray, j: int, slots: int) -> Block:
+    """factor * dy - beta - along * (x - mean); constants: mean, factor, along, beta."""
+    v = fma(load(constants, slots + j), dy, -1.0 * load(constants, 3 * slots + j))
+    return v - load(constants, 2 * slots + j) * (x - load(constants, j))
 
 
 def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +106,7 @@ def forward(
         mean, variance = running_mean, running_variance
     factor = gamma / np.sqrt(variance.astype(np.float64) + epsilon)
     y = empty(x.shape)
-    _normalise(x.ravel(), spread(mean), spread(factor), spread(beta), y.ravel())
+    _normalise(x.reshape(1, -1), spread(np.stack((mean, factor, beta)))[None], y.reshape(1, -1))
     return y, (x, gamma, mean, variance)
 
 
@@ -140,8 +125,8 @@ def backward(
     dx = empty(x.shape)
     if training:
         along, constant = factor * r * dgamma / pixels, factor * dbeta / pixels
-        slots = (spread(v) for v in (mean, factor, along, constant))
-        _differentiate(dy.ravel(), x.ravel(), *slots, dx.ravel())
+        constants = spread(np.stack((mean, factor, along, constant)))[None]
+        _differentiate(dy.reshape(1, -1), x.reshape(1, -1), constants, dx.reshape(1, -1))
     else:
         scale(dy.reshape(images), factor[None], np.zeros((1, C)), dx.reshape(images))
     return dx, dgamma.astype(np.float32), dbeta.astype(np.float32), None, None

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -32,8 +32,7 @@ from epcore.kernels.cpu.cache_folders import Folders, folders, settle
 HERE = Path(__file__).parent
 # Files whose code is compiled into other files' kernels.
 SHARED = (
-    *(HERE / name for name in ("jit.py", "processor.py", "product.py", "reduction.py")),
-    *sorted(HERE.glob("fused/*.py")),
+    *(HERE / name for name in ("crew.py", "jit.py", "loops.py", "panels.py", "processor.py", "product.py", "reduction.py")),
     *sorted(HERE.glob("simd/*.py")),
 )
 
@@ -44,29 +43,34 @@ _CHECKSUM = sha256().digest_size
 _SETTINGS = ("OPT", "BOUNDSCHECK", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT")
 
 
-def cached(function: Callable[..., Any], **options: Any) -> Any:
+def cached(function: Callable[..., Any], *, sources: Iterable[Path] = (), **options: Any) -> Any:
     """`numba.njit(**options)(function)`, compiled once for all processes. (Any: a Numba dispatcher, or the function itself
-    where NUMBA_DISABLE_JIT is set.)"""
+    where NUMBA_DISABLE_JIT is set.)
+
+    sources: files whose code the function is given to hold, beside its own and the shared ones.
+    """
     dispatcher = njit(**options)(function)
-    dispatcher._cache = KernelCache(function, options)  # what njit(cache=True) does, with our files
+    dispatcher._cache = KernelCache(function, options, sources)  # what njit(cache=True) does, with our files
     return dispatcher
 
 
 class KernelCache(FunctionCache):
     """Files of one kernel. options: those it is compiled with, part of the key: variants of a function may be kept together.
+    sources: see `cached`.
 
     Numba calls `load_overload` and `save_overload` with its compiler lock held, so one thread at a time.
     """
 
-    def __init__(self, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    def __init__(self, function: Callable[..., Any], options: Mapping[str, Any], sources: Iterable[Path] = ()) -> None:
         # Not Numba's own, which looks for a folder that can be written and raises where there is none.
         self._py_func = function
         self._name = repr(function)
         self._options = tuple(sorted((name, repr(value)) for name, value in options.items()))
         self._source = Path(inspect.getfile(function))
+        self._sources = (self._source, *sources)
         name = function.__qualname__.replace("<", "").replace(">", "")
         version = f"py{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
-        self._prefix = f"{self._source.stem}.{name}.{version}."
+        self._prefix = f"{function.__module__.rpartition('.')[2]}.{name}.{version}."
         self.enable()
 
     @property
@@ -104,23 +108,35 @@ class KernelCache(FunctionCache):
         self._folders.remove(self._prefix)
 
     def key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        """All that the machine code depends on: Numba's key (types, processor and its features, bytecode, closure), options,
+        """All that the machine code depends on: argument types, processor and its features, bytecode and closure, options,
         sources, versions and settings."""
         settings = tuple(repr(getattr(numba.config, name, None)) for name in _SETTINGS)
         versions = numba.__version__, llvmlite.__version__, sys.version_info[:2]
-        return *self._index_key(sig, codegen), self._options, _DIGEST, _stamp(self._source), versions, settings
+        code = self._py_func.__code__.co_code, tuple(_named(cell.cell_contents) for cell in self._py_func.__closure__ or ())
+        return sig, codegen.magic_tuple(), code, self._options, self._digest(), versions, settings
 
     def file_name(self, key: tuple[Any, ...]) -> str:
         return f"{self._stamped()}{sha256(repr(key).encode()).hexdigest()[:40]}.nbc"
 
     def _stamped(self) -> str:
         """What names of files of this kernel and these sources start with: others are of no use any more."""
-        return f"{self._prefix}{sha256((_stamp(self._source) + _DIGEST).encode()).hexdigest()[:8]}."
+        return f"{self._prefix}{self._digest()[:8]}."
+
+    def _digest(self) -> str:
+        return sha256("".join([_DIGEST, *map(_stamp, self._sources)]).encode()).hexdigest()
 
 
 @cache
 def _stamp(source: Path) -> str:
     return sha256(source.read_bytes()).hexdigest()
+
+
+def _named(value: Any) -> Any:
+    """What a closure holds, for the key: compiled functions by name (their code is in the sources), all else as it is."""
+    function = getattr(value, "py_func", None) or getattr(value, "_defn", None)
+    if function is None:
+        return repr(value)
+    return function.__module__, function.__qualname__, *(_named(cell.cell_contents) for cell in function.__closure__ or ())
 
 
 def _pack(key: tuple[Any, ...], kernel: Any) -> bytes:

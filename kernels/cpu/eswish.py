@@ -1,4 +1,4 @@
-"""E-swish on the CPU: `epcore.ops.eswish` is the definition; swish's loops with a factor."""
+"""E-swish on the CPU: `epcore.ops.eswish` is the definition; swish with a factor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def forward(x: np.ndarray, *, beta: float = BETA) -> tuple[np.ndarray, tuple[np.
     """x float32 of any shape -> y as x. Raises TypeError or ValueError for what the kernels refuse."""
     check("eswish", x=x)
     y = empty(x.shape)
-    activate(x.ravel(), np.float32(beta), y.ravel())
+    activate(x, np.float32(beta), y)
     return y, (x,)
 
 
@@ -21,5 +21,5 @@ def backward(dy: np.ndarray, saved: tuple[np.ndarray], *, beta: float = BETA) ->
     (x,) = saved
     check_gradient("eswish", dy, x.shape)
     dx = empty(x.shape)
-    differentiate(dy.ravel(), x.ravel(), np.float32(beta), dx.ravel())
+    differentiate(dy, x, np.float32(beta), dx)
     return (dx,)

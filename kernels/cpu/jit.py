@@ -4,7 +4,9 @@ process only loads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -20,9 +22,12 @@ def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     return dispatcher
 
 
-def kernel(function: Callable[..., Any]) -> ParallelKernel:
-    """Compile a function whose `prange` loops run on Numba's threads, `get_threads()` of them. Compiled code cannot call it."""
-    return ParallelKernel(function, _compile)
+def kernel(function: Callable[..., Any], *, sources: Iterable[Path] = ()) -> ParallelKernel:
+    """Compile a function whose `prange` loops run on Numba's threads, `get_threads()` of them. Compiled code cannot call it.
+
+    sources: files whose code it is given to hold, see `cache.cached`.
+    """
+    return ParallelKernel(function, partial(_compile, sources=tuple(sources)))
 
 
 def serial_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,9 +35,9 @@ def serial_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compile(function)
 
 
-def released_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that lets other Python threads run meanwhile: the plans bring their own threads."""
-    return _compile(function, nogil=True)
+def released_kernel(*, sources: Iterable[Path] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a function that lets other Python threads run meanwhile: the plans bring their own threads. sources: as above."""
+    return partial(_compile, nogil=True, sources=tuple(sources))
 
 
 inlined = njit(error_model="numpy", forceinline=True)  # a part of kernels, cached with them

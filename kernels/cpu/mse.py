@@ -7,8 +7,9 @@ from numba import prange
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
 from epcore.kernels.cpu.jit import CHUNK, kernel
+from epcore.kernels.cpu.loops import elementwise
 from epcore.kernels.cpu.processor import LANES
-from epcore.kernels.cpu.simd import horizontal_sum, load_partial, splat, store_partial
+from epcore.kernels.cpu.simd import Block, horizontal_sum, load_partial, splat
 from epcore.ops.mse import output_shape
 
 Saved = tuple[np.ndarray, np.ndarray, np.ndarray | None]
@@ -34,18 +35,14 @@ def _squares(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray, parti
         partial[task] = total
 
 
-@kernel
-def _differentiate(
-    prediction: np.ndarray, target: np.ndarray, mask: np.ndarray, factor: float, dprediction: np.ndarray
-) -> None:
-    size = prediction.size
-    for task in prange((size + CHUNK - 1) // CHUNK):
-        end = min((task + 1) * CHUNK, size)
-        for i in range(task * CHUNK, end, LANES):
-            d = (load_partial(prediction, i, end - i) - load_partial(target, i, end - i)) * factor
-            if mask.size:
-                d = d * load_partial(mask, i, end - i)
-            store_partial(dprediction, i, d, end - i)
+@elementwise
+def _differentiate(prediction: Block, target: Block, factor: float) -> Block:
+    return (prediction - target) * factor
+
+
+@elementwise
+def _differentiate_masked(prediction: Block, target: Block, mask: Block, factor: float) -> Block:
+    return (prediction - target) * factor * mask
 
 
 def _flat_mask(mask: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
@@ -74,5 +71,8 @@ def backward(dy: np.ndarray, saved: Saved, *, reduction: str = "mean") -> tuple[
     check_gradient("mse", dy, ())
     factor = np.float32(float(dy) * 2 / (prediction.size if reduction == "mean" else 1))
     dprediction = empty(prediction.shape)
-    _differentiate(prediction.ravel(), target.ravel(), _flat_mask(mask, prediction.shape), factor, dprediction.ravel())
+    if mask is None:
+        _differentiate(prediction, target, factor, dprediction)
+    else:
+        _differentiate_masked(prediction, target, _flat_mask(mask, prediction.shape), factor, dprediction)
     return dprediction, None, None

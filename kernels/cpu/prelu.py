@@ -7,24 +7,16 @@ from numba import prange
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
 from epcore.kernels.cpu.jit import kernel
+from epcore.kernels.cpu.loops import by_slot
 from epcore.kernels.cpu.processor import LANES
-from epcore.kernels.cpu.reduction import RUN, gather, parts_of, period, spread
-from epcore.kernels.cpu.simd import load, load_partial, splat, store_partial, where_greater
+from epcore.kernels.cpu.reduction import gather, parts_of, period, spread
+from epcore.kernels.cpu.simd import Block, load, load_partial, splat, store_partial, where_greater
 from epcore.ops.prelu import output_shape
 
 
-@kernel
-def _activate(x: np.ndarray, alpha: np.ndarray, y: np.ndarray) -> None:
-    """x and y flat, alpha by slot."""
-    slots = alpha.size
-    periods = (x.size + slots - 1) // slots
-    for task in prange((periods + RUN - 1) // RUN):
-        zero = splat(0.0, 1)
-        for p in range(task * RUN, min((task + 1) * RUN, periods)):
-            for j in range(0, min(slots, x.size - p * slots), LANES):
-                i = p * slots + j
-                v = load_partial(x, i, x.size - i)
-                store_partial(y, i, where_greater(v, zero, v, v * load(alpha, j)), x.size - i)
+@by_slot
+def _activate(x: Block, alpha: np.ndarray, j: int, slots: int) -> Block:
+    return where_greater(x, splat(0.0, 1), x, x * load(alpha, j))
 
 
 @kernel
@@ -51,7 +43,7 @@ def forward(x: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, tuple[np.ndar
     check("prelu", x=x, alpha=alpha)
     output_shape(x.shape, alpha.shape)
     y = empty(x.shape)
-    _activate(x.ravel(), spread(alpha), y.ravel())
+    _activate(x.reshape(1, -1), spread(alpha)[None, None], y.reshape(1, -1))
     return y, (x, alpha)
 
 

@@ -86,7 +86,7 @@ CHOICES = (
     Choice("division", *_everywhere("instruction"), "see above"),
     Choice("map bytes", *_everywhere(1 << 20), "maps larger than this do not stay in a core's second-level cache"),
     Choice("ring bytes", *_everywhere(1 << 18), "rings of rows larger than this do not, beside weights, input and output"),
-    Choice("ring space", *_everywhere(16), "rows between two threads' rings: processors fetch ahead (fused/band.py)"),
+    Choice("ring space", *_everywhere(16), "rows between two threads' rings: processors fetch ahead (steps/band.py)"),
     Choice("BLAS", *_everywhere("NumPy's"), "the reference's products; their bounds hold for any order of summation"),
 )
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
 from epcore.kernels.cpu.arrays import empty
-from epcore.kernels.cpu.jit import inlined, kernel, serial_kernel
+from epcore.kernels.cpu.jit import inlined, kernel
+from epcore.kernels.cpu.panels import Panels, by_width, cut, pack, place, vectors_before
 from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.reduction import merge
 from epcore.kernels.cpu.simd import load_block, outer, repeat, splat, store_block, store_tile
@@ -27,124 +29,87 @@ _GROUP = 4 * TILE_ROWS  # rows of dw of one task of `_products`
 _RUN = 64  # pixels summed in one chain: K / 4 epsilons where a flat area rounds every addition the same way, 2 sqrt(K) at most
 
 
-def split_columns(columns: int) -> np.ndarray:
-    """Panels that cover `columns` >= LANES output columns: (P, 3) int64 rows of (first column, step, vectors).
+class Windows(NamedTuple):
+    """What all tiles of a convolution share: elements from one window to the next, from a kernel row to the next, kernel
+    rows, and numbers under each of them."""
 
-    A panel has one to three vectors, `step` columns apart. Three keep most registers busy, so panels are as wide as they
-    can be. At the end the step is below LANES, so that the last vector ends with the last column: a few columns are
-    computed twice and none needs a mask.
-    """
-    panels, first = [], 0
-    while first < columns:
-        left = columns - first
-        vectors = (left + LANES - 1) // LANES
-        odd = vectors == 3 and (left - LANES) % 2  # three vectors cannot be spread evenly
-        width = 2 if vectors in (2, 4) or odd else min(vectors, 3)
-        step = LANES if vectors > width or width == 1 else (left - LANES) // (width - 1)
-        if width == 1:
-            first = columns - LANES
-        panels.append((first, step, width))
-        first += width * LANES
-    return np.array(panels, np.int64)
+    pixel_step: int
+    row_step: int
+    rows: int
+    depth: int
 
 
-@serial_kernel
-def _pack(w: np.ndarray, panels: np.ndarray, packed: np.ndarray) -> None:
-    """w (depth, columns) -> packed: panel after panel, in each all rows, in each row the panel's vectors."""
-    to = 0
-    for p in range(len(panels)):
-        first, step, width = panels[p]
-        for k in range(w.shape[0]):
-            for v in range(width):
-                for lane in range(LANES):
-                    packed[to] = w[k, first + v * step + lane]
-                    to += 1
+class Line(NamedTuple):
+    """Pixels `begin` to before `end` of one line of y: where the first window of the line starts in x, and the line in y."""
+
+    x: int
+    y: int
+    begin: int
+    end: int
 
 
-def pack(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (kh, kw, Cin, Cout), Cout >= LANES, -> (packed values, panels), the form `convolve` reads."""
-    rows = w.reshape(-1, w.shape[3])
-    panels = split_columns(w.shape[3])
-    packed = empty((rows.shape[0] * int(panels[:, 2].sum()) * LANES,))
-    _pack(rows, panels, packed)
-    return packed, panels
+class Columns(NamedTuple):
+    """One panel: where its packed weights are, its first column, and columns between its vectors."""
+
+    weights: int
+    first: int
+    step: int
 
 
 def _panel(width: int) -> Callable[..., None]:
-    """The loop over one segment of pixels and one panel of `width` vectors."""
+    """The loop over one line of pixels and one panel of `width` vectors."""
     ROW, ROWS = LANES * width, TILE_ROWS
 
     @inlined
-    def run(  # type: ignore[no-untyped-def]
-        x, start, pixel_step, kernel_row_step, packed, position, kernel_rows, depth, bias, first, step, y, to, begin, end
-    ):
-        row = load_block(bias, first, step, width)
+    def run(x, packed, bias, y, windows, line, columns):  # type: ignore[no-untyped-def]
+        row = load_block(bias, columns.first, columns.step, width)
         channels = y.shape[3]
-        pixel = begin
-        while pixel < end:
-            if end - begin >= ROWS:
-                pixel = min(pixel, end - ROWS)  # the last tile overlaps the one before it
+        pixel = line.begin
+        while pixel < line.end:
+            if line.end - line.begin >= ROWS:
+                pixel = min(pixel, line.end - ROWS)  # the last tile overlaps the one before it
                 tile = repeat(row, ROWS)
-                for u in range(kernel_rows):
-                    a = start + u * kernel_row_step + pixel * pixel_step
-                    q = position + u * depth * ROW
-                    for k in range(depth):
-                        tile = outer(tile, x, a + k, pixel_step, load_block(packed, q + k * ROW, LANES, width))
-                store_tile(y, to + pixel * channels + first, channels, step, tile, width)
+                for u in range(windows.rows):
+                    a = line.x + u * windows.row_step + pixel * windows.pixel_step
+                    q = columns.weights + u * windows.depth * ROW
+                    for k in range(windows.depth):
+                        tile = outer(tile, x, a + k, windows.pixel_step, load_block(packed, q + k * ROW, LANES, width))
+                store_tile(y, line.y + pixel * channels + columns.first, channels, columns.step, tile, width)
                 pixel += ROWS
             else:
-                line = row
-                for u in range(kernel_rows):
-                    a = start + u * kernel_row_step + pixel * pixel_step
-                    q = position + u * depth * ROW
-                    for k in range(depth):
-                        line = outer(line, x, a + k, pixel_step, load_block(packed, q + k * ROW, LANES, width))
-                store_tile(y, to + pixel * channels + first, channels, step, line, width)
+                one = row
+                for u in range(windows.rows):
+                    a = line.x + u * windows.row_step + pixel * windows.pixel_step
+                    q = columns.weights + u * windows.depth * ROW
+                    for k in range(windows.depth):
+                        one = outer(one, x, a + k, windows.pixel_step, load_block(packed, q + k * ROW, LANES, width))
+                store_tile(y, line.y + pixel * channels + columns.first, channels, columns.step, one, width)
                 pixel += 1
 
     return run
 
 
-_panel_1, _panel_2, _panel_3 = _panel(1), _panel(2), _panel(3)
+_run_panel = by_width(_panel)
 
 
 @kernel
 def _convolve(
-    x: np.ndarray,
-    packed: np.ndarray,
-    panels: np.ndarray,
-    kernel_rows: int,
-    depth: int,
-    stride: int,
-    bias: np.ndarray,
-    y: np.ndarray,
+    x: np.ndarray, packed: np.ndarray, panels: Panels, bias: np.ndarray, windows: Windows, row_stride: int, y: np.ndarray
 ) -> None:
-    _, H, W, C = x.shape
-    N, OH, OW, _ = y.shape
+    """row_stride: elements of x from the windows of one line of y to those of the next."""
+    _, OH, OW, columns = y.shape
+    image = x.shape[1] * x.shape[2] * x.shape[3]
     segments = (OW + _SEGMENT - 1) // _SEGMENT
-    for task in prange(N * OH * segments):
-        line = task // segments
-        n = line // OH
-        begin = (task - line * segments) * _SEGMENT
-        end = min(begin + _SEGMENT, OW)
-        start = (n * H + (line - n * OH) * stride) * W * C
-        to = line * OW * y.shape[3]
-        position = 0
-        for p in range(len(panels)):
-            first, step, width = panels[p]
-            if width == 3:
-                _panel_3(
-                    x, start, stride * C, W * C, packed, position, kernel_rows, depth, bias, first, step, y, to, begin, end
-                )
-            elif width == 2:
-                _panel_2(
-                    x, start, stride * C, W * C, packed, position, kernel_rows, depth, bias, first, step, y, to, begin, end
-                )
-            else:
-                _panel_1(
-                    x, start, stride * C, W * C, packed, position, kernel_rows, depth, bias, first, step, y, to, begin, end
-                )
-            position += kernel_rows * depth * LANES * width
+    for task in prange(y.shape[0] * OH * segments):
+        number = task // segments
+        n = number // OH
+        begin = (task - number * segments) * _SEGMENT
+        start = n * image + (number - n * OH) * row_stride
+        line = Line(start, number * OW * columns, begin, min(begin + _SEGMENT, OW))
+        for p in range(panels.full + panels.rest):
+            first, step, width = place(panels, p)
+            weights = windows.rows * windows.depth * LANES * vectors_before(panels, p)
+            _run_panel(width, (x, packed, bias, y, windows, line, Columns(weights, first, step)))
 
 
 def convolve(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int, y: np.ndarray) -> None:
@@ -152,13 +117,25 @@ def convolve(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int,
 
     x already holds its padding: H >= (OH - 1) * stride + kh and so for W. Cout must be at least LANES.
     """
-    packed, panels = pack(w)
+    panels = cut(w.shape[3])
+    packed = pack(w.reshape(-1, w.shape[3]), panels)
     if bias is None:
         bias = np.zeros(w.shape[3], np.float32)
     kh, kw, channels, columns = w.shape
     if kh == kw == stride == 1:  # rows need not be told apart
         x, y = x.reshape(1, 1, -1, channels), y.reshape(1, 1, -1, columns)
-    _convolve(x, packed, panels, kh, kw * channels, stride, bias, y)
+    row = x.shape[2] * channels
+    _convolve(x, packed, panels, bias, Windows(stride * channels, row, kh, kw * channels), stride * row, y)
+
+
+class Tile(NamedTuple):
+    """A tile of dw: part of the sum, kernel row, first of the numbers under it; the lines of dy that the part sums."""
+
+    part: int
+    u: int
+    k: int
+    lines_from: int
+    lines_to: int
 
 
 def _rank(width: int) -> Callable[..., None]:
@@ -169,33 +146,34 @@ def _rank(width: int) -> Callable[..., None]:
     SUMS = TILE_ROWS * width
 
     @inlined
-    def run(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step, total):  # type: ignore[no-untyped-def]
+    def run(x, dy, partial, total, stride, tile, columns):  # type: ignore[no-untyped-def]
         _, H, W, C = x.shape
-        _, OH, OW, columns = dy.shape
+        _, OH, OW, channels = dy.shape
         lines = max(_RUN // OW, 1)
         store_block(total, 0, LANES, splat(0.0, SUMS))
-        for run_from in range(lines_from, lines_to, lines):
+        for run_from in range(tile.lines_from, tile.lines_to, lines):
             for begin in range(0, OW, _RUN):
-                tile = splat(0.0, SUMS)
-                for line in range(run_from, min(run_from + lines, lines_to)):
+                sums = splat(0.0, SUMS)
+                for line in range(run_from, min(run_from + lines, tile.lines_to)):
                     n = line // OH
-                    a = ((n * H + (line - n * OH) * stride + u) * W) * C + k
-                    b = line * OW * columns + first
+                    a = ((n * H + (line - n * OH) * stride + tile.u) * W) * C + tile.k
+                    b = line * OW * channels + columns.first
                     for ox in range(begin, min(begin + _RUN, OW)):
-                        tile = outer(tile, x, a + ox * stride * C, 1, load_block(dy, b + ox * columns, step, width))
-                store_block(total, 0, LANES, tile + load_block(total, 0, LANES, SUMS))
+                        gradients = load_block(dy, b + ox * channels, columns.step, width)
+                        sums = outer(sums, x, a + ox * stride * C, 1, gradients)
+                store_block(total, 0, LANES, sums + load_block(total, 0, LANES, SUMS))
         _, kernel_rows, depth, _ = partial.shape
-        to = ((part * kernel_rows + u) * depth + k) * columns + first
-        store_tile(partial, to, columns, step, load_block(total, 0, LANES, SUMS), width)
+        to = ((tile.part * kernel_rows + tile.u) * depth + tile.k) * channels + columns.first
+        store_tile(partial, to, channels, columns.step, load_block(total, 0, LANES, SUMS), width)
 
     return run
 
 
-_rank_1, _rank_2, _rank_3 = _rank(1), _rank(2), _rank(3)
+_run_rank = by_width(_rank)
 
 
 @kernel
-def _products(x: np.ndarray, dy: np.ndarray, panels: np.ndarray, stride: int, partial: np.ndarray) -> None:
+def _products(x: np.ndarray, dy: np.ndarray, panels: Panels, stride: int, partial: np.ndarray) -> None:
     """partial (P, kh, kw * Cin, Cout): over the P-th part of the lines of dy, the sum of window^T @ dy.
 
     Tiles that overlap write the same values twice.
@@ -209,16 +187,11 @@ def _products(x: np.ndarray, dy: np.ndarray, panels: np.ndarray, stride: int, pa
         group = task % groups
         lines_from, lines_to = part * lines // parts, (part + 1) * lines // parts
         total = np.empty(3 * TILE_ROWS * LANES, np.float32)
-        for p in range(len(panels)):
-            first, step, width = panels[p]
+        for p in range(panels.full + panels.rest):
+            first, step, width = place(panels, p)
             for row in range(group * _GROUP, min((group + 1) * _GROUP, depth), TILE_ROWS):
-                k = min(row, depth - TILE_ROWS)
-                if width == 3:
-                    _rank_3(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step, total)
-                elif width == 2:
-                    _rank_2(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step, total)
-                else:
-                    _rank_1(x, dy, partial, part, lines_from, lines_to, u, k, stride, first, step, total)
+                tile = Tile(part, u, min(row, depth - TILE_ROWS), lines_from, lines_to)
+                _run_rank(width, (x, dy, partial, total, stride, tile, Columns(0, first, step)))
 
 
 def weight_gradient(x: np.ndarray, dy: np.ndarray, shape: tuple[int, ...], stride: int) -> np.ndarray:
@@ -233,7 +206,7 @@ def weight_gradient(x: np.ndarray, dy: np.ndarray, shape: tuple[int, ...], strid
     lines = dy.shape[0] * dy.shape[1]
     parts = max(1, min(lines, prod(dy.shape[:3]) // pixels))
     partial = empty((parts, kh, depth, columns))
-    _products(x, dy, split_columns(columns), stride, partial)
+    _products(x, dy, cut(columns), stride, partial)
     if parts == 1:
         return partial.reshape(shape)
     dw = empty(shape)

@@ -16,11 +16,11 @@ import numpy as np
 from numba import prange
 
 from epcore.kernels.cpu.jit import kernel
+from epcore.kernels.cpu.loops import RUN, by_slot
 from epcore.kernels.cpu.processor import LANES
-from epcore.kernels.cpu.simd import fma, load, load_partial, store_partial
+from epcore.kernels.cpu.simd import Block, fma, load
 
 PARTS = 32  # how many partial sums a reduction is divided into, at most; also the bound on the threads it can use
-RUN = 32  # periods a task takes
 _BLOCK = 256
 
 
@@ -100,22 +100,10 @@ def _product_sums(x: np.ndarray, center: np.ndarray, dy: np.ndarray, partial: np
         partial[n, part, 1] = products
 
 
-@kernel
-def _scale(x: np.ndarray, factor: np.ndarray, shift: np.ndarray, y: np.ndarray) -> None:
-    """y = x * factor + shift by slot; x, y (N, H*W*C), factor, shift (N, slots), slots a multiple of LANES."""
-    N, size = x.shape
-    slots = factor.shape[1]
-    periods = (size + slots - 1) // slots
-    tasks = (periods + RUN - 1) // RUN
-    for task in prange(N * tasks):
-        n = task // tasks
-        first = (task - n * tasks) * RUN
-        for p in range(first, min(first + RUN, periods)):
-            for j in range(0, min(slots, size - p * slots), LANES):
-                i = p * slots + j
-                v = load_partial(x, n * size + i, size - i)
-                v = fma(v, load(factor, n * slots + j), load(shift, n * slots + j))
-                store_partial(y, n * size + i, v, size - i)
+@by_slot
+def _scale(x: Block, constants: np.ndarray, j: int, slots: int) -> Block:
+    """x * factor + shift."""
+    return fma(x, load(constants, j), load(constants, slots + j))
 
 
 def image_sums(x: np.ndarray) -> np.ndarray:
@@ -147,4 +135,4 @@ def product_sums(x: np.ndarray, dy: np.ndarray, center: np.ndarray | None = None
 def scale(x: np.ndarray, factor: np.ndarray, shift: np.ndarray, y: np.ndarray) -> None:
     """y = x * factor + shift; x, y (N,H,W,C), factor and shift (N,C) or, for the same value in all channels, (N,1)."""
     N = x.shape[0]
-    _scale(x.reshape(N, -1), spread(factor), spread(shift), y.reshape(N, -1))
+    _scale(x.reshape(N, -1), spread(np.stack((factor, shift), axis=1)), y.reshape(N, -1))

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
-from epcore.kernels.cpu.jit import CHUNK, kernel
-from epcore.kernels.cpu.processor import LANES
-from epcore.kernels.cpu.simd import load_partial, splat, store_partial, where_greater
+from epcore.kernels.cpu.loops import elementwise
+from epcore.kernels.cpu.simd import Block, splat, where_greater
 
 
-@kernel
-def _activate(x: np.ndarray, maximum: float, y: np.ndarray) -> None:
-    for task in prange((x.size + CHUNK - 1) // CHUNK):
-        end = min((task + 1) * CHUNK, x.size)
-        zero, limit = splat(0.0, 1), splat(maximum, 1)
-        for i in range(task * CHUNK, end, LANES):
-            v = load_partial(x, i, end - i)
-            v = where_greater(zero, v, zero, v)  # in this order NaN stays NaN
-            store_partial(y, i, where_greater(v, limit, limit, v), end - i)
+@elementwise
+def _activate(x: Block, maximum: float) -> Block:
+    zero, limit = splat(0.0, 1), splat(maximum, 1)
+    positive = where_greater(zero, x, zero, x)  # in this order NaN stays NaN
+    return where_greater(positive, limit, limit, positive)
 
 
-@kernel
-def _differentiate(dy: np.ndarray, y: np.ndarray, maximum: float, dx: np.ndarray) -> None:
-    for task in prange((y.size + CHUNK - 1) // CHUNK):
-        end = min((task + 1) * CHUNK, y.size)
-        zero, limit = splat(0.0, 1), splat(maximum, 1)
-        for i in range(task * CHUNK, end, LANES):
-            v = load_partial(y, i, end - i)
-            g = where_greater(limit, v, load_partial(dy, i, end - i), zero)
-            store_partial(dx, i, where_greater(v, zero, g, zero), end - i)
+@elementwise
+def _differentiate(dy: Block, y: Block, maximum: float) -> Block:
+    zero, limit = splat(0.0, 1), splat(maximum, 1)
+    return where_greater(y, zero, where_greater(limit, y, dy, zero), zero)
 
 
 def _limit(maximum: float | None) -> np.float32:
@@ -41,7 +30,7 @@ def forward(x: np.ndarray, *, maximum: float | None = None) -> tuple[np.ndarray,
     """x float32 of any shape -> y as x. Raises TypeError or ValueError for what the kernels refuse."""
     check("relu", x=x)
     y = empty(x.shape)
-    _activate(x.ravel(), _limit(maximum), y.ravel())
+    _activate(x, _limit(maximum), y)
     return y, (y,)
 
 
@@ -49,5 +38,5 @@ def backward(dy: np.ndarray, saved: tuple[np.ndarray], *, maximum: float | None 
     (y,) = saved
     check_gradient("relu", dy, y.shape)
     dx = empty(y.shape)
-    _differentiate(dy.ravel(), y.ravel(), _limit(maximum), dx.ravel())
+    _differentiate(dy, y, _limit(maximum), dx)
     return (dx,)

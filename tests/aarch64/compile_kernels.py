@@ -24,6 +24,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from families import AARCH64
+from places import TESTS
 
 from aarch64.assembled import assemble, enable_other_targets, target_machine
 
@@ -65,6 +66,7 @@ def compile_only(machine: llvm.TargetMachine, keep: bool) -> None:
 
 
 def call_everything(network: bool) -> None:
+    sys.path.append(str(TESTS / "kernels" / "cpu"))
     from test_cpu_parity import EXAMPLES, gradient, kernel, normal
 
     import epcore

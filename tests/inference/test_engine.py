@@ -17,8 +17,10 @@ import epcore
 from epcore.cli import main
 from epcore.data.synthetic import SyntheticFigures
 from epcore.evaluate.dataset import evaluate_dataset, map_predictor
+from epcore.graph import INPUT, GraphBuilder
+from epcore.inference.cpu_plan import CpuPlan
 from epcore.inference.engine import Engine, Operators, UserModel, as_engine, engine
-from epcore.inference.plan import Plan
+from epcore.inference.step import NoPlanError
 from epcore.network import Network
 from epcore.train.trainer import Trainer
 
@@ -46,7 +48,7 @@ class Fake:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Kinds of the engines that are made from now on, none of which computes anything. Networks stay in host memory."""
     kinds: list[str] = []
-    monkeypatch.setattr("epcore.inference.plan.compile", partial(Fake, "plan", kinds))
+    monkeypatch.setattr("epcore.inference.compile.compile", partial(Fake, "plan", kinds))
     monkeypatch.setattr("epcore.inference.cuda_graph.CudaGraphPlan", partial(Fake, "graph", kinds))
     monkeypatch.setattr("epcore.inference.engine.Operators", partial(Fake, "operators", kinds))
     monkeypatch.setattr(Network, "to", lambda self, device: self)
@@ -110,7 +112,7 @@ def test_parameters_decide_where_nobody_does(made: list[str], monkeypatch: pytes
 
 def test_a_backend_that_was_named_is_used_or_raises() -> None:
     double = epcore.EfficientPose("RT").astype(np.float64)
-    with pytest.raises(TypeError, match="compile takes float32"):
+    with pytest.raises(TypeError, match="plans take float32"):
         engine(double, backend="cpu")
     with pytest.raises(ValueError, match="unknown backend 'tpu'"):
         engine(double, backend="tpu")
@@ -119,9 +121,21 @@ def test_a_backend_that_was_named_is_used_or_raises() -> None:
             engine(epcore.EfficientPose("RT").train(), backend=backend)
 
 
+def test_networks_that_plans_do_not_know_run_by_their_operators(rng: np.random.Generator) -> None:
+    builder = GraphBuilder((16, 16, 3))
+    x = builder.conv2d("conv", INPUT, 16)
+    model = Network(builder.graph({"y": builder.node("square", "multiply", [x, x], 16)}), "a product")
+    picture = rng.normal(size=(1, 16, 16, 3)).astype(np.float32)
+    chosen = engine(model)
+    assert isinstance(chosen, Operators)
+    np.testing.assert_array_equal(chosen(picture)["y"], model(picture)["y"])
+    with pytest.raises(NoPlanError, match=r"square \(multiply\) stands where plans cannot take it"):
+        engine(model, backend="cpu")
+
+
 def test_engines_keep_the_protocol() -> None:
     model = epcore.EfficientPoseLite("RT")
-    for backend, kind in (("auto", Plan), ("reference", Operators)):
+    for backend, kind in (("auto", CpuPlan), ("reference", Operators)):
         for resolution in (64, (32, 64)):
             chosen = engine(model, 2, resolution=resolution, backend=backend)
             assert isinstance(chosen, Engine)

@@ -11,11 +11,12 @@ from tolerances import outputs_and_bounds, settle
 
 import epcore
 from epcore.graph import INPUT, GraphBuilder
-from epcore.inference import bands, program
-from epcore.inference.fold import fold
+from epcore.inference import bands
+from epcore.inference.fuse import fuse
 from epcore.inference.layout import Buffer, allocate
-from epcore.inference.program import pack
-from epcore.kernels.cpu.fused import fields
+from epcore.inference.steps import pointwise
+from epcore.inference.steps.band import Band
+from epcore.inference.steps.dense import Dense
 from epcore.kernels.cpu.processor import LANES
 from epcore.models import PoseOutputs
 from epcore.network import Network
@@ -149,10 +150,10 @@ def test_bands_change_nothing(
     for limit in (0, 1 << 40):
         monkeypatch.setattr(bands, "CACHE_BYTES", limit)
         plans.append(epcore.compile(model, batch, resolution=80, threads=threads))
-    assert sum(layer.band is not None for layer in plans[0].layers) > 15
-    assert all(layer.band is None for layer in plans[1].layers)
-    groups = [layer.band.group for layer in plans[0].layers if layer.band is not None]
-    assert ring > 1 << 16 or sum(group > 0 for group in groups) > 10
+    banded = [step for step in plans[0].steps if isinstance(step, Band)]
+    assert len(banded) > 15
+    assert not any(isinstance(step, Band) for step in plans[1].steps)
+    assert ring > 1 << 16 or sum(step.cut.group > 0 for step in banded) > 10
     assert plans[0].working_bytes < plans[1].working_bytes
     expected = by_label(plans[1](x))
     for label, maps in by_label(plans[0](x)).items():
@@ -163,9 +164,10 @@ def test_asking_ahead_changes_nothing(monkeypatch: pytest.MonkeyPatch, rng: np.r
     model = settle(epcore.EfficientPose("I"))
     x = rng.normal(size=(2, 64, 64, 3)).astype(np.float32)
     expected = by_label(epcore.compile(model, 2, resolution=64)(x))
-    monkeypatch.setattr(program, "CACHE_BYTES", 0)
+    monkeypatch.setattr(pointwise, "CACHE_BYTES", 0)
     plan = epcore.compile(model, 2, resolution=64)
-    assert plan._program.rows[:, fields.AHEAD].any()
+    products = [row.fields["product"] for row in plan._program.steps if "product" in row.fields]
+    assert all(product["ahead"] for product in products)
     for label, maps in by_label(plan(x)).items():
         assert np.array_equal(maps, expected[label]), label
 
@@ -238,18 +240,14 @@ class TestRefused:
         with pytest.raises(TypeError, match="str"):
             epcore.compile("RT")  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("kind", ["concat", "add", "depthwise_conv2d", "conv2d"])
+    @pytest.mark.parametrize("kind", ["concat", "add", "depthwise_conv2d"])
     def test_readers_of_the_picture(self, kind: str) -> None:
         builder = GraphBuilder((16, 16, LANES))
         x = builder.conv2d("stem", INPUT, LANES, kernel=3)
         if kind in ("concat", "add"):
             x = getattr(builder, kind)("reader", x, INPUT)
         else:
-            x = (
-                builder.depthwise_conv2d("reader", INPUT, kernel=3)
-                if kind == "depthwise_conv2d"
-                else builder.conv2d("reader", INPUT, 32)
-            )
+            x = builder.depthwise_conv2d("reader", INPUT, kernel=3)
         model = Network(builder.graph({"y": builder.conv2d("head", x, LANES)}), "reads its input")
         with pytest.raises(ValueError, match=r"reads the picture itself"):
             epcore.compile(model)
@@ -267,19 +265,18 @@ class TestRefused:
             epcore.compile(epcore.EfficientPose("RT"), resolution=32)
 
 
-class TestFold:
+class TestFuse:
     def test_covers_every_node_once(self) -> None:
         graph = epcore.EfficientPose("II").graph
-        layers = fold(graph, epcore.EfficientPose("II").parameters)
-        nodes = [name for layer in layers for name in layer.nodes]
+        steps = fuse(graph, epcore.EfficientPose("II").parameters)
+        nodes = [name for step in steps for name in step.nodes]
         assert len(nodes) == len(set(nodes)) == len(graph.nodes)
 
     def test_batch_norm_by_hand(self) -> None:
         """One channel: w = 2, gamma = 3, beta = 1, mean = 4, variance = 9 - epsilon: w' = 2 * 3 / 3, b' = 1 - 4 * 3 / 3."""
         model = epcore.EfficientNet("B0", blocks=1)
-        stem, _, *_ = fold(model.graph, model.parameters | _filled(model, kernel=2, gamma=3, beta=1, mean=4, variance=9 - 1e-3))
-        assert stem.weights is not None
-        assert stem.bias is not None
+        stem, _, *_ = fuse(model.graph, model.parameters | _filled(model, kernel=2, gamma=3, beta=1, mean=4, variance=9 - 1e-3))
+        assert isinstance(stem, Dense)
         assert np.allclose(stem.weights, 2, rtol=1e-6)
         assert np.allclose(stem.bias, -3, rtol=1e-6)
 
@@ -288,25 +285,6 @@ def _filled(model: Network, **values: float) -> dict[str, np.ndarray]:
     names = {"kernel": "stem_conv/kernel", "gamma": "stem_bn/gamma", "beta": "stem_bn/beta"}
     names |= {"mean": "stem_bn/moving_mean", "variance": "stem_bn/moving_variance"}
     return {names[key]: np.full_like(model.parameters[names[key]], value) for key, value in values.items()}
-
-
-@pytest.mark.parametrize("columns", [*range(LANES, 6 * LANES), 240, 288, 336, 384, 480])
-def test_panels_cover_every_column(columns: int) -> None:
-    matrix = np.arange(2 * columns, dtype=np.float64).reshape(2, columns)
-    panels = pack(matrix)
-    seen = np.zeros(columns, int)
-    at = 0
-    starts = [(p * panels.full_vectors * LANES, panels.full_vectors, LANES) for p in range(panels.full)]
-    starts += [(panels.rest_start, panels.rest_vectors, panels.rest_step)] if panels.rest_vectors else []
-    for start, vectors, between in starts:
-        block = panels.data[at : at + 2 * vectors * LANES].reshape(2, vectors, LANES)
-        at += block.size
-        for v in range(vectors):
-            j = start + v * between
-            assert np.array_equal(block[:, v], matrix[:, j : j + LANES])
-            seen[j : j + LANES] += 1
-    assert at == panels.data.size
-    assert seen.min() >= 1
 
 
 def test_buffers_alive_together_never_overlap(rng: np.random.Generator) -> None:

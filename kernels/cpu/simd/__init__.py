@@ -43,9 +43,10 @@ from epcore.kernels.cpu.simd.memory import (
     store_strip,
     store_tile,
 )
-from epcore.kernels.cpu.simd.types import Vectors
+from epcore.kernels.cpu.simd.types import Block, Vectors
 
 __all__ = [
+    "Block",
     "Vectors",
     "fma",
     "fold",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from llvmlite import ir
 from numba.core import types
@@ -14,6 +14,8 @@ FLOAT = ir.FloatType()
 INT = ir.IntType(32)
 VECTOR = ir.VectorType(FLOAT, LANES)
 INTEGERS = ir.VectorType(INT, LANES)
+
+Block: TypeAlias = Any  # in the signatures of kernels: a value of the Numba type `Vectors`, which Python has no type for
 
 
 class Vectors(types.Type):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from epcore.kernels.cpu.fused import fields as f
-from epcore.kernels.cpu.fused.pointwise import finish
-from epcore.kernels.cpu.fused.threads import LINE, Crew, fetch_add, load_shared, wait
+from epcore.inference.steps import activation as ends
+from epcore.inference.steps.activation import finish
+from epcore.kernels.cpu.crew import LINE, Crew, fetch_add, load_shared, wait
 from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.simd import load, load_block, load_tile, splat, store, store_block, sum_range
 
@@ -26,7 +26,7 @@ def _blocks(x, out, first, last):  # type: ignore[no-untyped-def]
     store(out, 6 * LANES, sum_range(splat(1.0, 1), load_block(x, 0, LANES, 5), first, last))
 
 
-@pytest.mark.parametrize("activation", [f.LINEAR, f.SWISH, f.RELU])
+@pytest.mark.parametrize("activation", [ends.LINEAR, ends.SWISH, ends.RELU])
 def test_no_activation_hides_nan(activation: int) -> None:
     x = np.linspace(-8, 8, LANES, dtype=np.float32)
     x[1] = np.nan
@@ -34,7 +34,7 @@ def test_no_activation_hides_nan(activation: int) -> None:
     _finish(x, y, activation, np.float32(6))
     assert np.isnan(y[1])
     assert np.isfinite(np.delete(y, 1)).all()
-    if activation == f.RELU:
+    if activation == ends.RELU:
         np.testing.assert_array_equal(np.delete(y, 1), np.delete(np.clip(x, 0, 6), 1))
 
 
