@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from epcore.audit.compare import BILLION, Cell, CountedRow
+from epcore.audit.compare import BILLION, Cell, CountedRow, check_table_1, check_table_2
 from epcore.audit.layers import LayerCount
-from epcore.audit.summary import ModelMemory, ModelWork
+from epcore.audit.summary import ModelMemory, ModelWork, count_work, openpose_readings
 from epcore.audit.tables import ACCURACY
 
 
 def _verdict(match: bool) -> str:
     return "match" if match else "MISS"
+
+
+def tables_text(rows: Sequence[CountedRow]) -> str:
+    """Everything the paper prints, beside what was counted for it: what `epcore audit` shows."""
+    sections = [rows_text(rows), cells_text(check_table_1()), cells_text(check_table_2()), work_text(count_work())]
+    return "\n\n".join([*sections, readings_text(openpose_readings())])
 
 
 def rows_text(rows: Sequence[CountedRow]) -> str:

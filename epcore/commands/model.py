@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from epcore.backend import BACKENDS
+from epcore.base.notices import say
+from epcore.commands.console import Input
 from epcore.models import EfficientPose, EfficientPoseLite
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, backend: bool = True
     parser.add_argument(
         "--model", default="RT", metavar="VARIANT", help="RT, I, II, III, IV, RT_Lite, I_Lite or II_Lite (default: RT)"
     )
-    parser.add_argument("--weights", metavar="FILE", help="file of the variant's weights, see `epcore weights`")
+    parser.add_argument("--weights", type=Input, metavar="FILE", help="file of the variant's weights, see `epcore weights`")
     if backend:
         parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what computes (default: auto)")
     else:
@@ -88,7 +89,7 @@ def default_weights(variant: str) -> Path:
     path = _shipped()
     if variant.upper() != "RT" or not path.is_file():
         raise ValueError(f"no weights for EfficientPose {variant}: name a file with --weights FILE")
-    print(_NOTICE, file=sys.stderr)
+    say(_NOTICE)
     return path
 
 

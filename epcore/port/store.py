@@ -1,9 +1,11 @@
-"""Named arrays with a manifest in one file, .npz or .h5: golden vectors, and what a port gives for them."""
+"""Files that go to and from ports: named arrays with a manifest, .npz or .h5 (golden vectors, and what a port gives for them),
+and a single tensor, .npy."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -99,3 +101,21 @@ def _hard_linked(name: str, file: h5py.File) -> list[str]:
         if len(paths) + len(waiting) > MAXIMUM_NAMES:
             raise ValueError(f"{name} holds more than {MAXIMUM_NAMES} names")
     return paths
+
+
+def read_tensor(path: str) -> np.ndarray:
+    """A .npy file of float32 numbers, C-contiguous. Raises OSError, ValueError or TypeError naming the file."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path} is a folder, expected a .npy file")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file {path}")
+    with open(path, "rb") as file:
+        try:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, EOFError, MemoryError) as error:  # also what np.save writes for object arrays: pickles
+            raise ValueError(f"{path} is not a .npy file of plain numbers: {error}") from None
+    if array.dtype != np.float32:
+        raise TypeError(f"{path} has dtype {array.dtype}, expected float32")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{path} has {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
+    return np.ascontiguousarray(array)
