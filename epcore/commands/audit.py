@@ -6,7 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from epcore.commands.console import add_json, add_output
+from epcore.commands.model import names
 from epcore.commands.result import Content, Result
+from epcore.models.variants import NETWORK_NAMES, build_network, network_name
 
 if TYPE_CHECKING:
     from epcore.audit.compare import CountedRow
@@ -15,20 +17,19 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser, "the rows of the tables")
     add_output(parser, "--html", help="write everything as a page with charts, in one file")
-    parser.add_argument("--layers", metavar="VARIANT", help='every layer of one network: RT ... IV, "RT Lite", OpenPose')
+    parser.add_argument("--layers", metavar="NAME", help=f"every layer of one network: {names(NETWORK_NAMES)}")
     parser.add_argument("--memory", action="store_true", help="bytes of parameters, inference, plans and a training step")
 
 
 def run(arguments: argparse.Namespace) -> Result:
     from epcore.audit.compare import count_rows
-    from epcore.audit.layers import count_layers
-    from epcore.audit.summary import count_memory, find_row
-    from epcore.audit.text import layers_text, memory_text, tables_text
+    from epcore.audit.summary import count_memory
+    from epcore.audit.text import memory_text, tables_text
 
-    layers = count_layers(find_row(arguments.layers).graph()) if arguments.layers else None
+    layers = _layers(arguments.layers) if arguments.layers else ""
     rows = count_rows()
-    if layers is not None:
-        text = layers_text(find_row(arguments.layers).model, layers)
+    if layers:
+        text = layers
     elif arguments.memory:
         text = memory_text(count_memory())
     else:
@@ -39,6 +40,15 @@ def run(arguments: argparse.Namespace) -> Result:
 
         files[arguments.html] = render()
     return Result(text, {"rows": [_row(counted) for counted in rows]}, files=files)
+
+
+def _layers(name: str) -> str:
+    from epcore.audit.layers import count_layers
+    from epcore.audit.summary import MODELS, find_row
+    from epcore.audit.text import layers_text
+
+    name = network_name(name)
+    return layers_text(name, count_layers(find_row(name).graph() if name in MODELS else build_network(name).graph))
 
 
 def _row(counted: CountedRow) -> dict[str, object]:

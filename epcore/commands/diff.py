@@ -11,7 +11,7 @@ import numpy as np
 
 from epcore.base.progress import status_line
 from epcore.commands.console import Input, add_json
-from epcore.commands.model import load_model, weights_sha256
+from epcore.commands.model import load_network, weights_file
 from epcore.commands.result import Result
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance", type=float, help="error allowed, relative to a layer's largest value (default: 16 x rounding)"
     )
     add_json(parser, "what was found")
-    parser.set_defaults(backend="reference")
 
 
 def run(arguments: argparse.Namespace) -> Result:
@@ -77,11 +76,11 @@ def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> t
     from epcore.port.evaluate import Setting
     from epcore.port.match import match_port
     from epcore.shapes import nchw_to_nhwc
+    from epcore.weights_tools.manifest import file_sha256
 
     manifest = golden.manifest
-    arguments.model = manifest["variant"]
-    model = load_model(arguments)
-    if weights_sha256(arguments) != manifest["weights_sha256"]:
+    model = load_network(manifest["variant"], arguments.weights)
+    if file_sha256(weights_file(manifest["variant"], arguments.weights)) != manifest["weights_sha256"]:
         raise ValueError(f"{arguments.vectors} was made with other weights: give the same file with --weights")
     x = golden.arrays["input"].astype(np.float64)
     x = nchw_to_nhwc(x) if manifest["layout"] == "NCHW" else x

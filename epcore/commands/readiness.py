@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from epcore.base.progress import progress
 from epcore.commands.console import Input, add_json
-from epcore.commands.model import add_model_arguments, load_model, weights_sha256
+from epcore.commands.model import add_model_arguments, load_model, weights_file
 from epcore.commands.result import Result
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> Result:
     from epcore.port.readiness.findings import find
     from epcore.port.readiness.keypoints import shift
     from epcore.port.readiness.text import half_text, int8_text, layers_text, shifts_text
+    from epcore.weights_tools.manifest import file_sha256
 
     _check(arguments)
     model = load_model(arguments)
@@ -50,7 +52,10 @@ def run(arguments: argparse.Namespace) -> Result:
     labels = list(model.graph.outputs)
     final = "upscaled" if "upscaled" in labels else labels[-1]
     network = device_network(model, folded=arguments.folded)
-    report = assess(network, inputs, final=final, affine=arguments.activations == "affine", flush=arguments.flush_subnormals)
+    report = assess(
+        network, inputs, final=final, affine=arguments.activations == "affine", flush=arguments.flush_subnormals,
+        progress=lambda inputs: progress(inputs, "picture"),
+    )  # fmt: skip
     findings = find(report)
     exact = report.keypoints[FLOAT32]
     shifts = {label: shift(exact, report.keypoints[label], geometries) for label in report.experiments}
@@ -62,7 +67,7 @@ def run(arguments: argparse.Namespace) -> Result:
     sections.append(shifts_text(shifts, names, model.resolution))
     result = {
         "model": model.name,
-        "weights_sha256": weights_sha256(arguments),
+        "weights_sha256": file_sha256(weights_file(arguments.model, arguments.weights)),
         "folded": arguments.folded,
         "activations": arguments.activations,
         "flush_subnormals": arguments.flush_subnormals,

@@ -9,7 +9,7 @@ import numpy as np
 
 from epcore import __version__
 from epcore.commands.console import Input, add_output
-from epcore.commands.model import add_model_arguments, load_model, weights_sha256
+from epcore.commands.model import add_model_arguments, load_model, weights_file
 from epcore.commands.result import Result
 from epcore.models import EfficientPose
 
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Result:
     from epcore.port.store import check_suffix, write_vectors
     from epcore.port.vectors import network_vectors, operator_vectors
+    from epcore.weights_tools.manifest import file_sha256
 
     check_suffix(arguments.output)
     if arguments.operators:
@@ -53,7 +54,8 @@ def run(arguments: argparse.Namespace) -> Result:
             dtype=arguments.dtype,
             seed=arguments.seed,
         )
-        facts = {"variant": arguments.model, "weights_sha256": weights_sha256(arguments), "input": source}
+        sha256 = file_sha256(weights_file(arguments.model, arguments.weights))
+        facts = {"variant": arguments.model, "weights_sha256": sha256, "input": source}
         what = f"{len(vectors.manifest['layers'])} layers of {model.name}"
     vectors.manifest |= {"epcore": __version__, **facts}
     write_vectors(arguments.output, vectors)

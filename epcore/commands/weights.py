@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 
 from epcore.commands.console import add_json, add_output
+from epcore.commands.model import names
 from epcore.commands.result import Result
+from epcore.models.variants import NETWORK_NAMES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         action = actions.add_parser(name, help=help_text)
         action.add_argument("file", metavar="FILE")
-        action.add_argument("--model", default="RT", help="RT to IV, RT_Lite to II_Lite, or B0 to B7 (default: RT)")
+        action.add_argument("--model", default="RT", metavar="NAME", help=f"{names(NETWORK_NAMES)} (default: RT)")
         action.add_argument("--low", metavar="FILE", help="a backbone's weights for the low-resolution branch")
         add_output(action, "--output", named=True, required=True, help="ending in .h5, .npz or .safetensors")
         add_json(action, "what went where", option="--manifest")
@@ -71,17 +73,14 @@ def _inspect(arguments: argparse.Namespace) -> Result:
 
 
 def _convert(arguments: argparse.Namespace) -> Result:
-    from epcore.commands.model import build_model
     from epcore.export.keras import export_keras
     from epcore.export.weights import export_weights
-    from epcore.models import EfficientNet
-    from epcore.network import Network
+    from epcore.models import build_network
     from epcore.weights_tools.load import load_weights
 
     if arguments.keras and (arguments.layout, arguments.dtype) != ("NHWC", "float32"):
         raise ValueError(f"--keras writes NHWC and float32, not {arguments.layout} and {arguments.dtype}")
-    name = arguments.model.upper()
-    model: Network = EfficientNet(name) if name.startswith("B") else build_model(name)
+    model = build_network(arguments.model)
     manifest = load_weights(model, arguments.file, low=arguments.low, strict=arguments.strict)
     if arguments.keras:
         export_keras(model, arguments.output)

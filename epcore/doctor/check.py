@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from epcore.backend import kernel_module, to_numpy, use_backend
 from epcore.doctor.bounds import EPS, allowed
 from epcore.doctor.examples import Arrays, examples, normal
 from epcore.doctor.figure import HEAD_BOX, KEYPOINTS, PICTURE
+from epcore.models.variants import SHIPPED_WEIGHTS
 from epcore.ops import OPS
 
 BACKENDS = ("cpu", "cuda")
@@ -183,5 +183,5 @@ def _shipped() -> Any:
     import epcore
 
     model = epcore.EfficientPose("RT")
-    epcore.load_weights(model, Path(epcore.__file__).parent / "models" / "synthetic_rt.h5")
+    epcore.load_weights(model, SHIPPED_WEIGHTS["RT"])
     return model
