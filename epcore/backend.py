@@ -44,6 +44,18 @@ def to_numpy(array: Array) -> np.ndarray:
     return array.get() if is_cupy(array) else np.asarray(array)
 
 
+def not_finite(array: Array) -> int:
+    """How many values of a NumPy or CuPy array are NaN or infinite."""
+    finite = array_module(array).isfinite(array)
+    return 0 if bool(finite.all()) else int((~finite).sum())
+
+
+def require_finite(array: Array, name: str) -> None:
+    """Raises ValueError, with the name and how many they are, where values are NaN or infinite."""
+    if count := not_finite(array):
+        raise ValueError(f"{name} has {count} values that are NaN or infinite")
+
+
 def array_module(*arrays: object) -> ModuleType:
     """`numpy` or `cupy`, whichever the arrays belong to. None is skipped.
 

@@ -1,9 +1,10 @@
-"""Output files, and folders of them, appear whole or not at all."""
+"""Output files, and folders of them, appear whole or not at all; files that cannot be read say which they are."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,3 +86,21 @@ def _existing(folder: str | os.PathLike[str]) -> Path:
     while not path.exists():
         path = path.parent
     return path
+
+
+# What decoders of archives, arrays and HDF5 raise for content that is not as it should be, ValueError aside.
+_DAMAGE = (OSError, KeyError, RuntimeError, TypeError, EOFError, zipfile.BadZipFile, MemoryError, OverflowError)
+
+
+@contextmanager
+def decoding(name: str, otherwise: str = "") -> Iterator[None]:
+    """Whatever the content of a file makes the block raise becomes ValueError: "NAME is damaged: ...".
+
+    A ValueError that names the file says enough and stays. otherwise: what else may be wrong (" or no .npz file").
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ValueError(f"{name} is damaged{otherwise}: {error}") from None
+    except ValueError as error:
+        raise ValueError(str(error) if name in str(error) else f"{name} is damaged: {error}") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from epcore.base.files import staged_folder
 from epcore.base.json_text import json_text
 from epcore.base.progress import progress
+from epcore.base.table import Table
 from epcore.commands.console import add_folder, add_json, add_output
 from epcore.commands.result import Result
 
@@ -82,14 +83,14 @@ def _report(annotations: Annotations, broken: dict[str, str]) -> dict[str, Any]:
 
 
 def _as_text(report: dict[str, Any], mat: str) -> str:
-    split = report["persons_in_split"]
+    split, table = report["persons_in_split"], Table("<18", ">10", ">10")
     lines = [
         mat,
         f"  {report['pictures']} pictures, {report['train_pictures']} of them annotated for training",
         f"  {report['persons']} persons to train on (default split {split['train']} / {split['validation']}), "
         f"{report['with_head_box']} with a head box, {report['with_others']} with others in the picture",
-        f"  {'keypoint':<16}{'annotated':>10}{'visible':>10}",
-        *(f"  {name:<16}{count:>10}{report['visible'][name]:>10}" for name, count in report["annotated"].items()),
+        table.line("  keypoint", "annotated", "visible"),
+        *(table.line(f"  {name}", count, report["visible"][name]) for name, count in report["annotated"].items()),
     ]
     broken = [f"{name}: {reason}" for name, reason in report["broken_pictures"].items()]
     for title, entries in (("left out or corrected", report["problems"]), ("pictures missing or damaged", broken)):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from epcore.backend import use_backend
 from epcore.base.files import staged_folder
 from epcore.base.progress import progress
+from epcore.base.table import Table
 from epcore.commands.console import Input, add_folder, add_json, add_output
 from epcore.commands.model import add_model_arguments, load_model, run_by
 from epcore.commands.result import Result
@@ -89,8 +90,9 @@ def _as_csv(images: list[str], poses: list[Pose]) -> str:
 
 
 def _as_table(image: str, pose: Pose) -> str:
-    lines = [f"{image}  {pose.width} x {pose.height}", f"  {'keypoint':<16}{'x':>9}{'y':>9}{'score':>8}"]
+    table = Table("<18", ">9.1f", ">9.1f", ">8.2f")
+    lines = [f"{image}  {pose.width} x {pose.height}", table.line("  keypoint", "x", "y", "score")]
     for point in pose.keypoints:
-        place = f"{'missing':>18}" if point.x is None else f"{point.x:>9.1f}{point.y:>9.1f}"
-        lines.append(f"  {point.name:<16}{place}{point.score:>8.2f}")
+        place = ("", "missing") if point.x is None else (point.x, point.y)
+        lines.append(table.line(f"  {point.name}", *place, point.score))
     return "\n".join(lines)

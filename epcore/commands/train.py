@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from epcore.base.notices import say
 from epcore.base.progress import progress, progress_bar
+from epcore.base.table import Table
 from epcore.commands.console import INTERRUPTED, add_json
 from epcore.commands.result import Result
 
@@ -124,9 +125,9 @@ def _range_test(arguments: argparse.Namespace, config: TrainConfig) -> Result:
             trainer, lowest=lowest, highest=highest, steps=arguments.range_steps,
             progress=lambda numbers: progress(numbers, "step"),
         )  # fmt: skip
-    lines = [f"{'rate':>10}{'smoothed loss':>16}"]
-    for index in range(0, len(test.rates), max(1, len(test.rates) // 25)):
-        lines.append(f"{test.rates[index]:>10.2e}{test.losses[index]:>16.4g}")
+    table, every = Table(">10.2e", ">16.4g"), max(1, len(test.rates) // 25)
+    rows = zip(test.rates[::every], test.losses[::every], strict=True)
+    lines = [table.line("rate", "smoothed loss"), *(table.line(*row) for row in rows)]
     lines.append(f"diverged at {test.diverged_at:.2e}" if test.diverged_at else "did not diverge: test higher rates")
     lines.append(f"lambda_max: {test.suggestion:.2e}")
     values = {"rates": test.rates, "losses": test.losses, "diverged_at": test.diverged_at, "lambda_max": test.suggestion}

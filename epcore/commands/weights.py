@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 
+from epcore.base.table import Table
 from epcore.commands.console import add_json, add_output
 from epcore.commands.model import names
 from epcore.commands.result import Result
@@ -64,11 +65,11 @@ def _inspect(arguments: argparse.Namespace) -> Result:
     report = {"path": file.path, "layout": file.layout, "sha256": file.sha256, "arrays": rows}
     lines = [file.path, f"layout  {file.layout}", f"sha256  {file.sha256}"]
     lines += [f"arrays  {len(arrays)}, {sum(array.size for array in arrays.values()):,} values", ""]
-    width = max(map(len, arrays), default=0) + 2
+    table = Table(f"<{max(map(len, arrays), default=0) + 2}", ">12", "<10", ">12.4g", "")
     for name, array in arrays.items():
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         shape = "x".join(map(str, array.shape)) or "scalar"
-        lines.append(f"{name:<{width}}{shape:>12}  {array.dtype!s:<8} {low:>11.4g} to {high:.4g}")
+        lines.append(table.line(name, shape, f"  {array.dtype}", low, f" to {high:.4g}"))
     return Result("\n".join(lines), report)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from epcore.backend import Array, is_cupy, to_numpy
+from epcore.base.checks import check_whole
 from epcore.graph import INPUT
 from epcore.graph.passes import at_inference
 from epcore.graph.schedule import finished_values
@@ -116,8 +117,7 @@ class CudaGraphPlan:
             raise ValueError("the model is in training mode: call model.eval() first, plans use running statistics")
         if model.dtype != np.float32:
             raise TypeError(f"CudaGraphPlan takes float32 parameters, {model.name} has {model.dtype}")
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise ValueError(f"batch is {batch!r}, expected a whole number above 0")
+        check_whole(batch, "batch")
         size = model.graph.input_shape[:2] if resolution is None else resolution
         height, width = (size, size) if isinstance(size, int) else size
         self.resolution = height if height == width else (height, width)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from epcore.base.files import write_atomically
+from epcore.backend import require_finite
+from epcore.base.files import decoding, write_atomically
 from epcore.weights_tools.formats import read_npz
 from epcore.weights_tools.keras_h5 import MAXIMUM_NAMES, Reader
 
@@ -61,12 +61,8 @@ def read_vectors(path: str | PathLike[str]) -> Vectors:
     """
     suffix, name = check_suffix(path), fspath(path)
     content = Path(path).read_bytes()
-    try:
+    with decoding(name, otherwise=f" or no {suffix} file"):
         arrays, manifest = read_npz(name, content) if suffix == ".npz" else _read_h5(name, content)
-    except (OSError, KeyError, RuntimeError, TypeError, EOFError, zipfile.BadZipFile, MemoryError, OverflowError) as error:
-        raise ValueError(f"{name} is damaged or no {suffix} file: {error}") from None
-    except ValueError as error:
-        raise ValueError(str(error) if name in str(error) else f"{name} is damaged: {error}") from None
     if not isinstance(manifest, dict):
         raise ValueError(f"{name} is damaged: its manifest is no JSON object")
     for key, array in arrays.items():
@@ -116,6 +112,5 @@ def read_tensor(path: str) -> np.ndarray:
             raise ValueError(f"{path} is not a .npy file of plain numbers: {error}") from None
     if array.dtype != np.float32:
         raise TypeError(f"{path} has dtype {array.dtype}, expected float32")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{path} has {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
+    require_finite(array, path)
     return np.ascontiguousarray(array)

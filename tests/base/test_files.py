@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from epcore.base.files import check_folder_writable, check_writable, open_atomically, staged_folder, write_atomically
+from epcore.base.files import (
+    check_folder_writable,
+    check_writable,
+    decoding,
+    open_atomically,
+    staged_folder,
+    write_atomically,
+)
 from epcore.base.json_text import json_text
 
 
@@ -83,3 +91,20 @@ class TestStagedFolder:
 def test_json_refuses_what_it_cannot_say() -> None:
     with pytest.raises(TypeError):
         json_text({"a": object()})
+
+
+class TestDecoding:
+    @pytest.mark.parametrize("kind", [OSError, KeyError, zipfile.BadZipFile, MemoryError, EOFError, NotImplementedError])
+    def test_what_decoders_raise(self, kind: type[Exception]) -> None:
+        with pytest.raises(ValueError, match=r"^a\.npz is damaged or no archive: '?x'?$"), decoding("a.npz", " or no archive"):
+            raise kind("x")
+
+    def test_words_that_name_the_file_stay(self) -> None:
+        with pytest.raises(ValueError, match=r"^a\.npz is damaged: odd shape$"), decoding("a.npz"):
+            raise ValueError("odd shape")
+        with pytest.raises(ValueError, match=r"^a\.npz holds nothing$"), decoding("a.npz"):
+            raise ValueError("a.npz holds nothing")
+
+    def test_other_errors_pass(self) -> None:
+        with pytest.raises(ZeroDivisionError), decoding("a.npz"):
+            _ = 1 / 0
