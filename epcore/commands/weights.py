@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from epcore.base.table import Table
-from epcore.commands.console import add_json, add_output
+from epcore.commands.console import Input, add_json, add_output
 from epcore.commands.model import names
 from epcore.commands.result import Result
 from epcore.models.variants import NETWORK_NAMES
@@ -19,7 +19,7 @@ from epcore.models.variants import NETWORK_NAMES
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     inspect = actions.add_parser("inspect", help="list every array of a weight file")
-    inspect.add_argument("file", metavar="FILE")
+    inspect.add_argument("file", type=Input, metavar="FILE")
     add_json(inspect, "layout, digest and arrays")
     inspect.set_defaults(step=_inspect)
     for name, help_text in (

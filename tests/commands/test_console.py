@@ -182,6 +182,7 @@ class TestBeforeTheWork:
             (["data", "split", "x", "a", "a"], "train and validation both write to a"),
             (["evaluate", "--weights", "w.h5", "--json", "./w.h5"], "--json ./w.h5 would overwrite an input"),
             (["vectors", "--input", "x.npy", "--output", "x.npy"], "--output x.npy would overwrite an input"),
+            (["weights", "inspect", "w.h5", "--json", "w.h5"], "--json w.h5 would overwrite an input"),
             (["diff", "p.npz", "--vectors", "v.npz", "--json", "v.npz"], "--json v.npz would overwrite an input"),
         ],
     )
