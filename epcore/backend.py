@@ -44,18 +44,6 @@ def to_numpy(array: Array) -> np.ndarray:
     return array.get() if is_cupy(array) else np.asarray(array)
 
 
-def not_finite(array: Array) -> int:
-    """How many values of a NumPy or CuPy array are NaN or infinite."""
-    finite = array_module(array).isfinite(array)
-    return 0 if bool(finite.all()) else int((~finite).sum())
-
-
-def require_finite(array: Array, name: str) -> None:
-    """Raises ValueError, with the name and how many they are, where values are NaN or infinite."""
-    if count := not_finite(array):
-        raise ValueError(f"{name} has {count} values that are NaN or infinite")
-
-
 def array_module(*arrays: object) -> ModuleType:
     """`numpy` or `cupy`, whichever the arrays belong to. None is skipped.
 
@@ -74,6 +62,18 @@ def array_module(*arrays: object) -> ModuleType:
     if len(kinds) > 1:
         raise TypeError("NumPy and CuPy arrays are mixed in one call: move them all to one side first")
     return sys.modules["cupy"] if kinds == {"cupy"} else np
+
+
+def not_finite(array: Array) -> int:
+    """How many values of a NumPy or CuPy array are NaN or infinite."""
+    finite = array_module(array).isfinite(array)
+    return 0 if bool(finite.all()) else int((~finite).sum())
+
+
+def require_finite(array: Array, name: str) -> None:
+    """Raises ValueError, with the name and how many they are, where values are NaN or infinite."""
+    if count := not_finite(array):
+        raise ValueError(f"{name} has {count} values that are NaN or infinite")
 
 
 def check_backend(name: str) -> str:

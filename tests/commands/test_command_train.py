@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mpii_files import picture, point, rectangle, write
 from PIL import Image
 from train_helpers import tiny
 
@@ -160,6 +159,8 @@ def test_evaluate_errors(run_folder: Path, tmp_path: Path, capsys: pytest.Captur
 
 def test_mpii_from_annotations_to_pckh(tmp_path: Path) -> None:
     """A folder as MPII's: trained on, resumed from, evaluated; who has no head box is trained on but not evaluated."""
+    from mpii_helpers import picture, point, rectangle, write
+
     data = tmp_path / "mpii"
     (data / "images").mkdir(parents=True)
     body = [point(60 + 5 * (number % 4), 30 + 8 * number, number) for number in range(16)]

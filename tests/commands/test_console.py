@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mpii_files import picture, point, rectangle, write
+from mpii_helpers import picture, point, rectangle, write
 from PIL import Image
 from places import ROOT
 
@@ -349,7 +349,8 @@ class TestPresenting:
         monkeypatch.setattr("sys.stdout", Closed())
         monkeypatch.setattr("os.dup2", lambda *descriptors: None)
         monkeypatch.setattr(Closed, "fileno", lambda self: -1, raising=False)
-        assert performed(work()) == 0
+        working = work()  # kept alive here, so that it does not end by being forgotten
+        assert performed(working) == 0
         assert ended == [True]
 
     def test_files(self, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

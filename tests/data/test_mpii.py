@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mpii_files import EMPTY, picture, point, rectangle, structs, write
+from mpii_helpers import EMPTY, picture, point, rectangle, structs, write
 from PIL import Image
 from scipy.io import savemat
 

@@ -1,4 +1,4 @@
-"""Small annotation files with the nesting that MPII's real one has."""
+"""MPII's annotation file in small, with the real nesting."""
 
 from __future__ import annotations
 
