@@ -57,7 +57,7 @@ def load_network(name: str, weights: str | None) -> EfficientPose:
     from epcore.weights_tools.load import load_weights
 
     model, path = build_pose_network(name), weights_file(name, weights)
-    if weights is None:
+    if not weights:
         say(_NOTICE)
     if untrained := load_weights(model, path).kept:
         raise ValueError(

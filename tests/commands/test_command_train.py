@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mpii_helpers import picture, point, rectangle, write
 from PIL import Image
 from train_helpers import tiny
 
@@ -159,7 +160,6 @@ def test_evaluate_errors(run_folder: Path, tmp_path: Path, capsys: pytest.Captur
 
 def test_mpii_from_annotations_to_pckh(tmp_path: Path) -> None:
     """A folder as MPII's: trained on, resumed from, evaluated; who has no head box is trained on but not evaluated."""
-    from mpii_helpers import picture, point, rectangle, write
 
     data = tmp_path / "mpii"
     (data / "images").mkdir(parents=True)
