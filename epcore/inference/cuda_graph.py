@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from epcore.backend import Array, is_cupy, to_numpy
-from epcore.base.checks import check_whole
 from epcore.graph import INPUT
 from epcore.graph.passes import at_inference
 from epcore.graph.schedule import finished_values
@@ -117,7 +116,8 @@ class CudaGraphPlan:
             raise ValueError("the model is in training mode: call model.eval() first, plans use running statistics")
         if model.dtype != np.float32:
             raise TypeError(f"CudaGraphPlan takes float32 parameters, {model.name} has {model.dtype}")
-        check_whole(batch, "batch")
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise ValueError(f"batch is {batch!r}, expected a whole number above 0")
         size = model.graph.input_shape[:2] if resolution is None else resolution
         height, width = (size, size) if isinstance(size, int) else size
         self.resolution = height if height == width else (height, width)

@@ -19,8 +19,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from epcore.backend import require_finite
-from epcore.base.checks import check_whole
 from epcore.graph.passes import at_inference
 from epcore.inference.fold import Layer, fold
 from epcore.inference.program import Program, assemble
@@ -232,7 +230,8 @@ class Plan:
             raise ValueError(f"x has shape {x.shape}, expected {self.input_shape}: compile again for another one")
         if not x.flags.c_contiguous:
             raise ValueError("x is not C-contiguous, expected np.ascontiguousarray(x)")
-        require_finite(x, "x")
+        if not np.isfinite(x).all():
+            raise ValueError(f"x has {int((~np.isfinite(x)).sum())} values that are NaN or infinite")
 
 
 def _executor() -> Callable[..., None]:
@@ -258,7 +257,8 @@ def compile(
     if model.dtype != np.float32 or not all(isinstance(array, np.ndarray) for array in model.parameters.values()):
         raise TypeError(f"compile takes float32 parameters in NumPy arrays, {model.name} has {model.dtype}")
     threads = get_threads() if threads is None else threads
-    check_whole(batch, "batch")
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"batch is {batch!r}, expected a whole number above 0")
     check_threads(threads, "threads")
     if resolution is None:
         resolution = model.graph.input_shape[:2]  # type: ignore[assignment]
