@@ -19,32 +19,54 @@ if not (Path(__file__).parent / "kernels").is_dir():  # a checkout whose file sy
     __path__.append(str(Path(__file__).parent.parent))
 
 from epcore.backend import use_backend
+from epcore.base.version import VERSION
 from epcore.models import EfficientNet, EfficientPose, EfficientPoseLite, OpenPose, PoseOutputs, build_network
+from epcore.network import Network
 from epcore.ops import OPS
 from epcore.tape import Tape, Tensor
 from epcore.threads import get_threads, set_threads
 
 if TYPE_CHECKING:
-    from epcore.inference import Plan
+    from epcore.export.keras import export_keras
+    from epcore.export.onnx import export_onnx
+    from epcore.export.weights import export_weights
     from epcore.inference.compile import compile
-    from epcore.pose import Pose, predict
+    from epcore.inference.plan import Plan, Profile
+    from epcore.inference.step import NoPlanError
+    from epcore.not_numbers import NotNumbersError
+    from epcore.pose.predict import Keypoint, Pose, predict
+    from epcore.train.config import TrainConfig
+    from epcore.train.trainer import DivergedError, Trainer
     from epcore.weights_tools.load import load_weights
+    from epcore.weights_tools.manifest import Manifest
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "OPS",
+    "DivergedError",
     "EfficientNet",
     "EfficientPose",
     "EfficientPoseLite",
+    "Keypoint",
+    "Manifest",
+    "Network",
+    "NoPlanError",
+    "NotNumbersError",
     "OpenPose",
     "Plan",
     "Pose",
     "PoseOutputs",
+    "Profile",
     "Tape",
     "Tensor",
+    "TrainConfig",
+    "Trainer",
     "build_network",
     "compile",
+    "export_keras",
+    "export_onnx",
+    "export_weights",
     "get_threads",
     "load_weights",
     "predict",
@@ -52,16 +74,25 @@ __all__ = [
     "use_backend",
 ]
 
-_LAZY = {  # imported at first use: h5py, Pillow, SciPy and Numba take longer to import than the networks to build
-    "Plan": "epcore.inference",
-    "compile": "epcore.inference.compile",
-    "Pose": "epcore.pose",
-    "predict": "epcore.pose",
-    "load_weights": "epcore.weights_tools.load",
+# Imported at first use: h5py, Pillow, SciPy and Numba take longer to import than the networks to build.
+_LAZY = {
+    "epcore.export.keras": ("export_keras",),
+    "epcore.export.onnx": ("export_onnx",),
+    "epcore.export.weights": ("export_weights",),
+    "epcore.inference.compile": ("compile",),
+    "epcore.inference.plan": ("Plan", "Profile"),
+    "epcore.inference.step": ("NoPlanError",),
+    "epcore.not_numbers": ("NotNumbersError",),
+    "epcore.pose.predict": ("Keypoint", "Pose", "predict"),
+    "epcore.train.config": ("TrainConfig",),
+    "epcore.train.trainer": ("DivergedError", "Trainer"),
+    "epcore.weights_tools.load": ("load_weights",),
+    "epcore.weights_tools.manifest": ("Manifest",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    for module, names in _LAZY.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module 'epcore' has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """Which implementation of an operator runs: the reference text, the Numba kernel or the CUDA kernel.
 
-The type of the arrays picks the array module (`array_module`), the backend picks the implementation:
+The type of the arrays picks the array module (`base.arrays.array_module`), the backend picks the implementation:
 
 * `reference`  the functions of `epcore.ops`, on NumPy or CuPy arrays of any float dtype
 * `cpu`        Numba kernels, float32 NumPy arrays
@@ -14,20 +14,18 @@ A backend that is named is used or raises; only `auto` chooses.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-Array: TypeAlias = np.ndarray[
-    Any, np.dtype[Any]
-]  # or cupy.ndarray, which has no types of its own: the text is the same for both
+from epcore.base.arrays import array_module
+
 Kernel = tuple[Callable[..., Any], Callable[..., Any]]
 
 BACKENDS = ("auto", "reference", "cpu", "cuda")
@@ -36,53 +34,6 @@ BACKENDS = ("auto", "reference", "cpu", "cuda")
 _PACKAGES = {"reference": "epcore.ops", "cpu": "epcore.kernels.cpu", "cuda": "epcore.kernels.cuda"}
 
 _backend: ContextVar[str] = ContextVar("epcore_backend", default="auto")
-
-
-def is_cupy(x: object) -> bool:
-    """True for a CuPy array, without importing CuPy."""
-    return type(x).__module__.partition(".")[0] == "cupy"
-
-
-def to_numpy(array: Any) -> np.ndarray:
-    """A NumPy array as it is, a CuPy array copied to the host."""
-    return np.asarray(array.get() if is_cupy(array) else array)
-
-
-def to_device_of(array: Array, x: Array) -> Array:
-    """x on the side where `array` is: a CuPy array on its GPU, or a NumPy array."""
-    return to_numpy(x) if not is_cupy(array) else sys.modules["cupy"].asarray(x)
-
-
-def array_module(*arrays: object) -> ModuleType:
-    """`numpy` or `cupy`, whichever the arrays belong to. None is skipped.
-
-    Raises TypeError for anything else and for arrays of both modules.
-    """
-    kinds = set()
-    for array in arrays:
-        if array is None:
-            continue
-        if is_cupy(array):
-            kinds.add("cupy")
-        elif isinstance(array, (np.ndarray, np.generic)):
-            kinds.add("numpy")
-        else:
-            raise TypeError(f"expected a NumPy or CuPy array, got {type(array).__name__}")
-    if len(kinds) > 1:
-        raise TypeError("NumPy and CuPy arrays are mixed in one call: move them all to one side first")
-    return sys.modules["cupy"] if kinds == {"cupy"} else np
-
-
-def not_finite(array: Array) -> int:
-    """How many values of a NumPy or CuPy array are NaN or infinite."""
-    finite = array_module(array).isfinite(array)
-    return 0 if bool(finite.all()) else int((~finite).sum())
-
-
-def require_finite(array: Array, name: str) -> None:
-    """Raises ValueError, with the name and how many they are, where values are NaN or infinite."""
-    if count := not_finite(array):
-        raise ValueError(f"{name} has {count} values that are NaN or infinite")
 
 
 def check_backend(name: str) -> str:

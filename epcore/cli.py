@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="epcore", description="EfficientPose from scratch: predict, audit, check, train, port."
     )
-    from epcore import __version__
+    from epcore.base.version import VERSION
 
-    parser.add_argument("--version", action="version", version=f"epcore {__version__}")
+    parser.add_argument("--version", action="version", version=f"epcore {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, help_text in COMMANDS.items():
         command = commands.add_parser(name, help=help_text, description=help_text)

@@ -8,7 +8,8 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-from epcore.backend import Array, array_module, kernel, require_finite, to_numpy
+from epcore.backend import kernel
+from epcore.base.arrays import Array, array_module, require_finite, to_numpy
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.schedule import schedule, walk
 from epcore.graph.stages import summarize

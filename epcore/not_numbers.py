@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from epcore.backend import Array, automatic, current_backend, is_cupy, kernel, not_finite, to_numpy, use_backend
+from epcore.backend import automatic, current_backend, kernel, use_backend
+from epcore.base.arrays import Array, is_cupy, not_finite, to_numpy
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.passes import at_inference
 from epcore.graph.schedule import schedule
@@ -150,7 +151,8 @@ def _attributes(node: Node) -> dict[str, Any]:
 
 def _reference(node: Node, arguments: list[Any], attributes: Mapping[str, Any]) -> np.ndarray:
     with use_backend("reference"), np.errstate(all="ignore"):
-        return kernel(node.op, *arguments)[0](*arguments, **attributes)[0]
+        y: np.ndarray = kernel(node.op, *arguments)[0](*arguments, **attributes)[0]
+        return y
 
 
 def _fault(backend: str, node: Node, arguments: list[Any], attributes: Mapping[str, Any], right: np.ndarray) -> str:

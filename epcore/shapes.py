@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 
 Shape = tuple[int, ...]
 

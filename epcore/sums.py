@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 
 Axes = int | tuple[int, ...] | None
 _BLOCK = 1 << 14  # rows that are widened at a time

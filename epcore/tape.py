@@ -16,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from epcore.backend import Array, Kernel, array_module, kernel
+from epcore.backend import Kernel, kernel
+from epcore.base.arrays import Array, array_module
 from epcore.ops import OPS
 
 

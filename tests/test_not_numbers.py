@@ -13,7 +13,7 @@ from train_helpers import tiny
 
 import epcore
 import epcore.evaluate.dataset
-import epcore.inference.plan
+import epcore.inference.cpu_plan
 import epcore.kernels.cpu.swish
 import epcore.not_numbers
 import epcore.pose.predict
@@ -50,7 +50,7 @@ def nan_from(module: Any, monkeypatch: pytest.MonkeyPatch, name: str = "forward"
 
 def nan_from_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans, whose kernels are compiled into one another, that put out NaN."""
-    right = epcore.inference.plan.Plan.__call__
+    right = epcore.inference.cpu_plan.CpuPlan.__call__
 
     def spoilt(self: Any, x: np.ndarray, *others: Any, **options: Any) -> Any:
         outputs = right(self, x, *others, **options)
@@ -58,7 +58,7 @@ def nan_from_plans(monkeypatch: pytest.MonkeyPatch) -> None:
         maps[0, 0, 0, 0] = np.nan
         return type(outputs)(outputs.pafs, outputs.confs, maps, outputs.passes)
 
-    monkeypatch.setattr(epcore.inference.plan.Plan, "__call__", spoilt)
+    monkeypatch.setattr(epcore.inference.cpu_plan.CpuPlan, "__call__", spoilt)
 
 
 def spoil_kernels(way: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from places import ROOT
 
 import epcore
 from epcore import backend
+from epcore.base.arrays import array_module
 from epcore.cli import COMMANDS, main
 from epcore.ops import OPS
 
@@ -139,7 +140,7 @@ class TestBackend:
 
     def test_lists_are_refused(self) -> None:
         with pytest.raises(TypeError, match="list"):
-            backend.array_module([1.0])
+            array_module([1.0])
 
 
 class TestCommandLine:

@@ -195,7 +195,8 @@ class Reader:
         self.room -= size
         if self.room < 0:
             raise ValueError(f"{self.path} declares more than {MAXIMUM_BYTES} bytes of arrays")
-        return dataset[()]
+        array: np.ndarray = dataset[()]
+        return array
 
     def _require_hard_link(self, parent: h5py.Group, name: str) -> None:
         link = parent.get(name, getlink=True)

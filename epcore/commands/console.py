@@ -154,7 +154,8 @@ def _follow(outcome: Generator[str, None, Result], people: TextIO) -> Result:
             try:
                 text = next(outcome)
             except StopIteration as stop:
-                return stop.value
+                result: Result = stop.value
+                return result
             print(text, file=people, flush=True)
 
 

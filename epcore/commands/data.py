@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Result:
-    return arguments.act(arguments)
+    outcome: Result = arguments.act(arguments)
+    return outcome
 
 
 def _check(arguments: argparse.Namespace) -> Result:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import to_numpy
+from epcore.base.arrays import to_numpy
 from epcore.commands.console import Input, add_output
 from epcore.commands.model import add_model_arguments, load_model
 from epcore.commands.result import Result

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore import __version__
+from epcore.base.version import VERSION
 from epcore.commands.console import Input, add_output
 from epcore.commands.model import add_model_arguments, load_model, weights_file
 from epcore.commands.result import Result
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> Result:
         sha256 = file_sha256(weights_file(arguments.model, arguments.weights))
         facts = {"variant": arguments.model, "weights_sha256": sha256, "input": source}
         what = f"{len(vectors.manifest['layers'])} layers of {model.name}"
-    vectors.manifest |= {"epcore": __version__, **facts}
+    vectors.manifest |= {"epcore": VERSION, **facts}
     write_vectors(arguments.output, vectors)
     size = sum(array.nbytes for array in vectors.arrays.values()) / 2**20
     facts_of_file = f"{len(vectors.arrays)} arrays, {size:.1f} MiB, {arguments.layout}, {arguments.dtype}"

@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Result:
-    return arguments.step(arguments)
+    result: Result = arguments.step(arguments)
+    return result
 
 
 def _inspect(arguments: argparse.Namespace) -> Result:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import has_kernel, kernel_module, not_finite, to_numpy, use_backend
+from epcore.backend import has_kernel, kernel_module, use_backend
+from epcore.base.arrays import not_finite, to_numpy
 from epcore.doctor.bounds import EPS, allowed
 from epcore.doctor.examples import Arrays, examples, normal
 from epcore.doctor.figure import HEAD_BOX, KEYPOINTS, PICTURE

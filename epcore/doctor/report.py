@@ -6,8 +6,8 @@ from collections.abc import Generator
 from time import perf_counter
 from typing import Any
 
-from epcore import __version__
 from epcore.base.notices import say
+from epcore.base.version import VERSION
 from epcore.doctor.check import CHECKS, NETWORKS
 from epcore.doctor.machine import machine, versions
 from epcore.doctor.parts import PARTS
@@ -28,7 +28,7 @@ def examine(processes: int, limit: float) -> Generator[Report, None, None]:
     processes: how many check at a time. limit: seconds that one check may take.
     """
     started = perf_counter()
-    report: Report = {"epcore": __version__, "machine": machine(), "versions": versions()}
+    report: Report = {"epcore": VERSION, "machine": machine(), "versions": versions()}
     with Pool(processes, limit) as pool:
         loaded = pool.ask(("compiled",))
         report["compiled"] = loaded["value"] if loaded["ok"] else None

@@ -114,7 +114,7 @@ def normalized_distances(
         if np.shape(array) != shape:
             raise ValueError(f"{name} has shape {np.shape(array)}, expected {shape}")
     offsets = np.asarray(predictions, np.float64) - np.asarray(keypoints, np.float64)
-    distances = np.hypot(offsets[..., 0], offsets[..., 1]) / head_sizes(head_boxes)[:, None]
+    distances: np.ndarray = np.hypot(offsets[..., 0], offsets[..., 1]) / head_sizes(head_boxes)[:, None]
     known = np.asarray(annotated, bool)
     if not np.isfinite(np.asarray(keypoints)[known]).all():
         raise ValueError("keypoints has values that are not finite where annotated says that they are known")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, overload
 
-from epcore.backend import is_cupy
-from epcore.graph.passes import at_inference
+from epcore.base.arrays import is_cupy
 from epcore.inference.bands import choose_bands
 from epcore.inference.cpu_plan import CpuPlan
 from epcore.inference.encode import Program, encode
 from epcore.inference.fuse import fuse
-from epcore.inference.plan import Plan, check_model
-from epcore.models.efficientpose import EfficientPose, PoseOutputs
+from epcore.inference.plan import Plan, check_model, outputs_of
+from epcore.models import EfficientPose, OpenPose, PoseOutputs
 from epcore.network import Network
 from epcore.threads import check_threads, get_threads
 
@@ -20,7 +19,7 @@ def program(model: Network, batch: int, resolution: tuple[int, int], threads: in
     """What a plan runs. Raises ValueError, naming the layer, for what plans do not know."""
     graph = model.graph
     shapes = graph.shapes(batch, (*resolution, graph.input_shape[2]))
-    outputs = at_inference(graph).outputs
+    outputs = outputs_of(model)
     steps = fuse(graph, model.parameters)  # convolution, batch norm, activation, sum: one step
     steps = choose_bands(steps, shapes, outputs.values(), threads)  # wide maps that never exist as a whole
     return encode(steps, shapes, outputs, threads)  # a place for every map, a record for every step
@@ -28,7 +27,11 @@ def program(model: Network, batch: int, resolution: tuple[int, int], threads: in
 
 @overload
 def compile(
-    model: EfficientPose, batch: int = 1, *, resolution: int | tuple[int, int] | None = None, threads: int | None = None
+    model: EfficientPose | OpenPose,
+    batch: int = 1,
+    *,
+    resolution: int | tuple[int, int] | None = None,
+    threads: int | None = None,
 ) -> Plan[PoseOutputs]: ...
 
 

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from epcore.backend import require_finite
+from epcore.base.arrays import require_finite
 from epcore.inference.encode import Program, redirect
 from epcore.inference.executor import executor
 from epcore.inference.plan import Outputs, Plan, Profile, timings

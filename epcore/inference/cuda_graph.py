@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from epcore.backend import Array, is_cupy, kernel_module, to_numpy
+from epcore.backend import kernel_module
+from epcore.base.arrays import Array, is_cupy, to_numpy
 from epcore.graph import INPUT
-from epcore.graph.passes import at_inference
 from epcore.graph.schedule import finished_values
 from epcore.inference.fuse import fuse
-from epcore.inference.plan import Outputs, Plan, Profile, check_model, timings
+from epcore.inference.plan import Outputs, Plan, Profile, check_model, outputs_of, timings
 from epcore.inference.step import Activation, Convolution, NoPlanError, Step
 from epcore.inference.steps.dense import Dense
 from epcore.inference.steps.depthwise import Depthwise
@@ -68,7 +68,7 @@ class FusedNetwork:
 
     def __init__(self, model: Network, put: Callable[[np.ndarray], Array]) -> None:
         steps = fuse(model.graph, {name: to_numpy(array) for name, array in model.parameters.items()})
-        self.outputs = dict(at_inference(model.graph).outputs)
+        self.outputs = outputs_of(model)
         self.dtype = model.dtype
         finished = finished_values([(step.output, step.reads) for step in steps])
         self.calls = [_Call(step, self._call(step, put), names) for step, names in zip(steps, finished, strict=True)]

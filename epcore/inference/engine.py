@@ -16,7 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from epcore.backend import check_backend, current_backend, to_device_of, use_backend
+from epcore.backend import check_backend, current_backend, use_backend
+from epcore.base.arrays import to_device_of
 from epcore.inference.step import NoPlanError
 from epcore.network import Network
 from epcore.not_numbers import Source, backend_of
@@ -45,7 +46,7 @@ class Engine(Protocol):
     def __call__(self, x: np.ndarray) -> Any:
         """x (N,R,R,3) float32 in host memory -> `PoseOutputs`, or what else the network gives.
 
-        x is moved to where the engine computes, and converted to its dtype; the outputs stay there (`epcore.backend.to_numpy`).
+        x is moved to where the engine computes, and converted to its dtype; the outputs stay there (`base.arrays.to_numpy`).
         """
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.passes import at_inference, fold_batch_norms
 from epcore.inference.step import Activation, Convolution, NoPlanError, Step

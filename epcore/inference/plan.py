@@ -18,16 +18,19 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 import numpy as np
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.base.checks import check_whole
 from epcore.graph import Graph
+from epcore.graph.passes import at_inference
 from epcore.inference.step import Step
-from epcore.models.efficientpose import EfficientPose, PoseOutputs
+from epcore.models import EfficientPose, OpenPose, PoseOutputs
 from epcore.network import Network
 from epcore.not_numbers import Source
 from epcore.shapes import Shape
 
-Outputs = TypeVar("Outputs")  # PoseOutputs of an EfficientPose, of other networks the maps by label
+POSE_NETWORKS = (EfficientPose, OpenPose)  # what a call gives is PoseOutputs
+
+Outputs = TypeVar("Outputs")  # PoseOutputs of a pose network, of others the maps by label
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Plan(ABC, Generic[Outputs]):
         self.input_shape = (batch, *resolution, model.graph.input_shape[2])
         self.preprocessing = model.preprocessing
         self.source = Source.of(model, backend)  # asked only where maps are not numbers
-        self._pose = isinstance(model, EfficientPose)
+        self._pose = isinstance(model, POSE_NETWORKS)
 
     @abstractmethod
     def __call__(self, x: Array, *, out: Outputs | None = None) -> Outputs:
@@ -111,6 +114,13 @@ class Plan(ABC, Generic[Outputs]):
         if arrays.keys() != set(labels):
             raise ValueError(f"out has {', '.join(map(str, arrays)) or 'nothing'}, expected {', '.join(labels)}")
         return arrays
+
+
+def outputs_of(model: Network) -> dict[str, str]:
+    """Label -> node, of the outputs that a call of the model returns, at inference."""
+    outputs = at_inference(model.graph).outputs
+    pose = isinstance(model, POSE_NETWORKS)
+    return {label: name for label, name in outputs.items() if not pose or PoseOutputs.holds(label)}
 
 
 def check_model(model: Network, batch: int, resolution: int | tuple[int, int] | None) -> tuple[int, int]:

@@ -8,7 +8,7 @@ Without an expansion (block 1) the first three steps fall away. SE reduces to a 
 
 from __future__ import annotations
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.graph import INPUT, GraphBuilder
 from epcore.models.configs import (
     BACKBONES,

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.graph import INPUT, Graph, GraphBuilder
 from epcore.models.configs import KEYPOINT_COUNT, PAF_CHANNELS, PoseConfig, pose_config
 from epcore.models.efficientnet import add_efficientnet
@@ -44,6 +44,11 @@ class PoseOutputs:
         """From the outputs of `Network.run` by label."""
         confs = {int(label.removeprefix("confs")): maps for label, maps in outputs.items() if label.startswith("confs")}
         return cls(outputs.get("pafs"), tuple(confs.values()), outputs.get("upscaled"), tuple(confs))
+
+    @staticmethod
+    def holds(label: str) -> bool:
+        """Whether this output of a network has a place here (OpenPose gives the fields of its first passes too)."""
+        return label in ("pafs", "upscaled") or label.startswith("confs")
 
     def by_label(self) -> dict[str, Array]:
         """The maps there are, as `Network.run` names them: what `of` takes."""

@@ -14,7 +14,7 @@ Equation 2 lets the last pass read the PAFs as well (`pafs_to_last_pass`). docs/
 
 from __future__ import annotations
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.graph import INPUT, Graph, GraphBuilder
 from epcore.models.configs import (
     KEYPOINT_COUNT,

@@ -56,7 +56,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 from epcore.op import Cost, Kept, Op
 from epcore.shapes import Shape
 
@@ -132,7 +132,8 @@ def _batch_means(arrays: list[Array], reduce: Reduce | None) -> Array:
     if reduce is not None:
         total = reduce(xp.append(sums.ravel(), float(M)))  # exact: M is far below 2^53
         sums, M = total[:-1].reshape(sums.shape), total[-1]
-    return (sums / M).astype(dtype)
+    mean: Array = (sums / M).astype(dtype)
+    return mean
 
 
 def update_running(running: Array, batch: Array, momentum: float = MOMENTUM) -> Array:
@@ -141,7 +142,8 @@ def update_running(running: Array, batch: Array, momentum: float = MOMENTUM) -> 
     The batch variance goes in biased, as Keras 3 does (TensorFlow's fused kernel, under Keras 2, multiplied it by
     M / (M - 1)).
     """
-    return running * batch.dtype.type(momentum) + batch * batch.dtype.type(1 - momentum)
+    followed: Array = running * batch.dtype.type(momentum) + batch * batch.dtype.type(1 - momentum)
+    return followed
 
 
 def output_shape(x: Shape, *parameters: Shape, **attributes: object) -> Shape:

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 from math import prod
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 from epcore.op import Cost, KernelAxes, Op
 from epcore.shapes import Shape, Window, output_size
 from epcore.sums import matmul_in_double, sum_in_double

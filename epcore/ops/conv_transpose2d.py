@@ -42,7 +42,7 @@ from math import prod
 
 import numpy as np
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 from epcore.op import Cost, KernelAxes, Op
 from epcore.shapes import Shape, Window
 from epcore.sums import matmul_in_double, sum_in_double

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from math import prod
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.op import Cost, Op
 from epcore.ops.sigmoid import sigmoid
 from epcore.shapes import Shape

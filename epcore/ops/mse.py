@@ -30,7 +30,7 @@ from math import prod
 
 import numpy as np
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape
 from epcore.sums import dot_in_double

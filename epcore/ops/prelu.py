@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from math import prod
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape
 from epcore.sums import dot_in_double

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from math import prod
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 from epcore.op import Cost, Op
 from epcore.shapes import Shape
 
@@ -35,7 +35,8 @@ def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)) without overflow: the exponential is only ever taken of -|x|."""
     xp = array_module(x)
     e = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    y: Array = xp.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    return y
 
 
 def forward(x: Array) -> tuple[Array, tuple[Array]]:

@@ -42,7 +42,7 @@ from __future__ import annotations
 from math import prod
 from types import ModuleType
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.op import Cost, Kept, Op, Step
 from epcore.ops import eswish, relu, swish
 from epcore.ops.sigmoid import sigmoid

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from epcore.backend import not_finite
+from epcore.base.arrays import not_finite
 from epcore.shapes import Shape, kernel_from_nchw, nchw_to_nhwc
 
 FACTOR = 16  # how many times its own rounding a right port may differ by: sums in another order, fused multiply-adds

@@ -217,4 +217,5 @@ def _rounding(forward: Forward, rounded: Change) -> Forward:
 
 def _to_mantissa(y: np.ndarray, bits: int) -> np.ndarray:
     fraction, exponent = np.frexp(y)
-    return np.ldexp(np.round(np.ldexp(fraction, bits + 1)), exponent - bits - 1)
+    rounded: np.ndarray = np.ldexp(np.round(np.ldexp(fraction, bits + 1)), exponent - bits - 1)
+    return rounded

@@ -41,7 +41,8 @@ def mistakes(op: str, shapes: list[Shape | None], attributes: dict[str, Any]) ->
 
 
 def _right(op: str, *arrays: Any, **attributes: Any) -> np.ndarray:
-    return OPS[op].forward(*arrays, **attributes)[0]
+    y: np.ndarray = OPS[op].forward(*arrays, **attributes)[0]
+    return y
 
 
 # ---- convolutions --------------------------------------------------------------------------------------------------------
@@ -202,7 +203,8 @@ def _batch_norm(shapes: list[Shape | None], attributes: dict[str, Any]) -> Itera
         )
 
     def deviation(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, **a: Any) -> np.ndarray:
-        return gamma * (x - mean) / (variance + a.get("epsilon", EPSILON)) + beta
+        y: np.ndarray = gamma * (x - mean) / (variance + a.get("epsilon", EPSILON)) + beta
+        return y
 
     yield Mistake("batch norm divides by the variance", "it divides by its square root", deviation)
     yield Mistake(
@@ -275,7 +277,8 @@ def _squeeze_excite(shapes: list[Shape | None], attributes: dict[str, Any]) -> I
     ) -> Forward:
         def forward(x: Any, w_reduce: Any, b_reduce: Any, w_expand: Any, b_expand: Any, **a: Any) -> np.ndarray:
             hidden = activation(squeeze(x) @ w_reduce[0, 0] + biases[0] * b_reduce)
-            return x * gate(hidden @ w_expand[0, 0] + biases[1] * b_expand)[:, None, None, :]
+            y: np.ndarray = x * gate(hidden @ w_expand[0, 0] + biases[1] * b_expand)[:, None, None, :]
+            return y
 
         return forward
 

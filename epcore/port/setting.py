@@ -63,7 +63,8 @@ class Setting:
         attributes = self.attributes_of(node)
         if node.name in self.otherwise:
             return self.otherwise[node.name](*arrays, **attributes)
-        return OPS[node.op].forward(*arrays, **attributes)[0]
+        y: np.ndarray = OPS[node.op].forward(*arrays, **attributes)[0]
+        return y
 
     def parameters_of(self, node: Node) -> list[np.ndarray | None]:
         return [None if name is None else self.parameters[name] for name in node.parameters]

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from epcore.backend import require_finite
+from epcore.base.arrays import require_finite
 from epcore.base.files import decoding, write_atomically
 from epcore.weights_tools.formats import read_npz
 from epcore.weights_tools.keras_h5 import MAXIMUM_NAMES, Reader

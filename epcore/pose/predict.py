@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import to_numpy
+from epcore.base.arrays import to_numpy
 from epcore.inference.engine import Engine, PoseModel, as_engine
 from epcore.not_numbers import require_numbers
 from epcore.pose.decode import decode

@@ -98,7 +98,8 @@ def normalize(square: np.ndarray, preprocessing: str = "imagenet") -> np.ndarray
     if preprocessing not in PREPROCESSING:
         raise ValueError(f"preprocessing is {preprocessing!r}, expected one of {', '.join(PREPROCESSING)}")
     mean, std = PREPROCESSING[preprocessing]
-    return ((square / 255 - mean) / std).astype(np.float32)
+    x: np.ndarray = ((square / 255 - mean) / std).astype(np.float32)
+    return x
 
 
 def _resize(picture: np.ndarray, height: int, width: int, *, chunk: int = _CHUNK) -> np.ndarray:

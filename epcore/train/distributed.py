@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from epcore.backend import Array, Kernel, is_cupy, to_device_of, to_numpy
+from epcore.backend import Kernel
+from epcore.base.arrays import Array, is_cupy, to_device_of, to_numpy
 from epcore.ops import OPS
 from epcore.tape import Tape
 
@@ -69,7 +70,8 @@ class MpiProcesses:
         array = np.ascontiguousarray(array)
         parts = np.empty((self.count, *array.shape), array.dtype)
         self._world.Allgather(array, parts)
-        return parts.sum(axis=0)  # in the order of the ranks, whatever the network between them does
+        total: Array = parts.sum(axis=0)  # in the order of the ranks, whatever the network between them does
+        return total
 
     def agree(self, flag: bool) -> bool:
         return bool(self._world.allreduce(int(flag)))

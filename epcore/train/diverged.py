@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import Array, array_module, to_numpy, use_backend
+from epcore.backend import use_backend
+from epcore.base.arrays import Array, array_module, to_numpy
 from epcore.network import Network
 from epcore.not_numbers import DOCTOR, backend_of, damaged_weights, kernel_fault
 from epcore.ops import OPS

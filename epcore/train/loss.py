@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 from epcore.network import Network
 from epcore.pose.encode import LOW_STRIDE, Targets
 from epcore.tape import Tape, Tensor

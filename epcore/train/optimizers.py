@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
-from epcore.backend import Array, array_module, is_cupy
+from epcore.base.arrays import Array, array_module, is_cupy
 
 SGD_MOMENTUM = 0.9  # `TrainConfig.momentum` is batch norm's
 BETA1, BETA2 = 0.9, 0.999

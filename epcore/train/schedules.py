@@ -65,7 +65,8 @@ class LearningRate:
         upper = self.maximum ** (1 - t) * self.final**t
         lower = (self.maximum / RATE_SPAN) ** (1 - t) * self.final**t
         height = 1 - abs(2 * (epoch % CYCLE) / CYCLE - 1)  # of the triangle: 0 at its ends, 1 in the middle
-        return lower + (upper - lower) * height
+        rate: float = lower + (upper - lower) * height
+        return rate
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from epcore import __version__
-from epcore.backend import Array, to_device_of, to_numpy, use_backend
+from epcore.backend import use_backend
+from epcore.base.arrays import Array, to_device_of, to_numpy
+from epcore.base.version import VERSION
 from epcore.data.loader import Batch, Loader
 from epcore.evaluate.dataset import Evaluation
 from epcore.network import Network
@@ -63,7 +64,7 @@ class Trainer:
         self._prepare(config, None if folder is None else RunFolder(folder), processes, start=True)
         if self._run_folder:
             self._run_folder.begin(config)
-            self._note("start", config=config.to_dict(), version=__version__, processes=self.processes.count)
+            self._note("start", config=config.to_dict(), version=VERSION, processes=self.processes.count)
 
     def _prepare(self, config: TrainConfig, run: RunFolder | None, processes: Processes | None, *, start: bool) -> None:
         """Everything at its beginning. start: whether the weights are the configuration's; else a checkpoint's follow."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.evaluate.dataset import Evaluation, evaluate_dataset, map_predictor
 from epcore.evaluate.pckh import PCKh, pckh
 from epcore.network import Network

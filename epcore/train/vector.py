@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 from epcore.network import Network
 from epcore.tape import Tape, Tensor
 

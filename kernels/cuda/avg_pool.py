@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.kernels.cuda.launch import check, check_axes, check_shape, empty, flat, launch, width
 from epcore.kernels.cuda.loader import Source
 from epcore.ops.avg_pool import output_shape

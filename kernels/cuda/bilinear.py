@@ -6,7 +6,7 @@ once they have seen that a layer's kernel is that one.
 
 from __future__ import annotations
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.kernels.cuda.launch import check, check_axes, empty, flat, launch, width
 from epcore.kernels.cuda.loader import Source
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import gcd
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.kernels.cuda.launch import check, check_shape, empty, flat, launch, width
 from epcore.kernels.cuda.loader import Source
 from epcore.ops.concat import output_shape

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.kernels.cuda import launch as grids
 from epcore.kernels.cuda import loader
 from epcore.kernels.cuda.launch import (

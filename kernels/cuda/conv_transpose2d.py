@@ -6,7 +6,7 @@ convolution's input, the gradient of x is a convolution of dy.
 
 from __future__ import annotations
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.kernels.cuda.conv2d import bias_gradient, data_gradient, filter_gradient, patch_product
 from epcore.kernels.cuda.launch import LINEAR, check, check_axes, check_shape, empty
 from epcore.ops.conv_transpose2d import output_shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.kernels.cuda import launch as grids
 from epcore.kernels.cuda.launch import (
     FILL,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import Array, array_module, is_cupy
+from epcore.base.arrays import Array, array_module, is_cupy
 from epcore.kernels.cuda import loader
 from epcore.kernels.cuda.loader import Source
 

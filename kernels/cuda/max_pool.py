@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.kernels.cuda.launch import check, check_axes, check_memory, check_shape, empty, flat, launch, width
 from epcore.kernels.cuda.loader import Source
 from epcore.ops.max_pool import output_shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.kernels.cuda.launch import FILL, THREADS, ceil_div, check, check_shape, empty, flat, launch
 from epcore.kernels.cuda.loader import Source
 from epcore.kernels.cuda.multiply import four_axes, stretched_strides

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from epcore.backend import Array, array_module
+from epcore.base.arrays import Array, array_module
 from epcore.kernels.cuda.launch import address, check, check_shape, launch
 from epcore.kernels.cuda.loader import Source
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.kernels.cuda.launch import MAX_ELEMENTS, TYPES, check_memory, check_shape, empty, flat, launch
 from epcore.kernels.cuda.loader import Source
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from train_helpers import tiny
 
-from epcore.backend import Array
+from epcore.base.arrays import Array
 from epcore.ops import batch_norm
 from epcore.tape import Tape
 from epcore.train.checkpoint import Checkpoint

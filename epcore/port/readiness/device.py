@@ -51,6 +51,7 @@ def compute(node: Node, inputs: Sequence[np.ndarray], parameters: Arrays) -> np.
     arrays: list[Any] = [*inputs, *(None if name is None else parameters[name] for name in node.parameters)]
     arity = OPS[node.op].arity
     bias = arrays.pop() if arity is not None and len(arrays) > arity else None  # of a folded depthwise convolution
+    y: np.ndarray
     if all(array is None or np.isfinite(array).all() for array in arrays):
         y = kernel(node.op, *arrays)[0](*arrays, **node.attributes)[0]
     else:

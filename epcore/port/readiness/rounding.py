@@ -39,7 +39,8 @@ def quantize_kernel(w: np.ndarray, axis: int) -> np.ndarray:
     others = tuple(each for each in range(w.ndim) if each != axis)
     scale = np.abs(w).max(axis=others, keepdims=True) / np.float32(127)
     scale[scale == 0] = 1
-    return np.clip(np.rint(w / scale), -127, 127) * scale
+    rounded: np.ndarray = np.clip(np.rint(w / scale), -127, 127) * scale
+    return rounded
 
 
 def quantize(x: np.ndarray, low: float, high: float, *, affine: bool = True) -> np.ndarray:
