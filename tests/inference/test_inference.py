@@ -25,16 +25,14 @@ DataPath = Callable[[str], Path]
 
 
 def by_label(outputs: PoseOutputs | dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    if isinstance(outputs, dict):
-        return outputs
-    maps = {"pafs": outputs.pafs, "upscaled": outputs.upscaled}
-    maps |= {f"confs{number}": confs for number, confs in enumerate(outputs.confs, start=2)}
-    return {label: array for label, array in maps.items() if array is not None}
+    return outputs if isinstance(outputs, dict) else outputs.by_label()
 
 
 def assert_close(outputs: PoseOutputs | dict[str, np.ndarray], model: Network, x: np.ndarray) -> None:
     """Against the reference in double, within what float32 rounding does to this network and this x."""
     expected, bounds = outputs_and_bounds(model, x)
+    if isinstance(outputs, PoseOutputs):
+        expected = {label: maps for label, maps in expected.items() if PoseOutputs.holds(label)}
     got = by_label(outputs)
     assert got.keys() == expected.keys()
     for label, maps in expected.items():

@@ -57,8 +57,11 @@ def test_steps_that_no_efficientpose_has(ops: tuple[str, ...], threads: int, rng
 def test_openpose(rng: np.random.Generator) -> None:
     model = settle(epcore.OpenPose())
     x = rng.normal(size=(1, 48, 64, 3)).astype(np.float32)
-    got = epcore.compile(model, resolution=(48, 64))(x)
+    plan = epcore.compile(model, resolution=(48, 64))
+    got = plan(x)
+    assert isinstance(got, epcore.PoseOutputs)
     assert_close(got, model, x)
+    assert plan(x, out=got) is got
 
 
 def test_a_convolution_of_the_picture_without_window(rng: np.random.Generator) -> None:
