@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from epcore.graph.passes import at_inference
 from epcore.graph.schedule import schedule
 from epcore.network import Network
 from epcore.ops import OPS
-
-if TYPE_CHECKING:
-    from epcore.inference.engine import Engine
 
 DOCTOR = "`epcore doctor` checks every kernel of this machine"
 LARGE = 10.0  # a picture's values are below 3 after normalisation: beyond this the input is called too large, else the weights
@@ -53,7 +50,18 @@ class Source:
         return cls(model.name, model.graph, dict(model.parameters), backend)
 
 
-def require_numbers(maps: Array, model: Network | Engine, x: Array) -> None:
+class Traceable(Protocol):
+    """What computes maps and says what it was made from: plans and engines."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def source(self) -> Source | None:
+        """None where that is not known."""
+
+
+def require_numbers(maps: Array, model: Network | Traceable, x: Array) -> None:
     """Raises NotNumbersError where the maps that `model` gave for x hold NaN or infinite values.
 
     maps (N,...), x (N,H,W,C): NumPy or CuPy. The cause of an engine without `source` stays unknown.
@@ -66,7 +74,7 @@ def require_numbers(maps: Array, model: Network | Engine, x: Array) -> None:
     raise NotNumbersError(f"the maps of {model.name} hold NaN or infinite values{which}: {reason(model, x[index : index + 1])}")
 
 
-def reason(model: Network | Engine, x: Array) -> str:
+def reason(model: Network | Traceable, x: Array) -> str:
     """The cause in words, for x (1,H,W,C) whose maps are not numbers."""
     source = Source.of(model, backend_of(model)) if isinstance(model, Network) else model.source
     if source is None:

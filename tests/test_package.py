@@ -13,7 +13,7 @@ from places import ROOT
 
 import epcore
 from epcore import backend
-from epcore.base.arrays import array_module
+from epcore.base.arrays import array_module, not_finite, require_finite
 from epcore.cli import COMMANDS, main
 from epcore.ops import OPS
 
@@ -133,10 +133,10 @@ class TestBackend:
 
     def test_values_that_are_no_numbers_are_counted(self) -> None:
         x = np.array([[1, np.nan], [-np.inf, np.inf]], np.float32)
-        assert (backend.not_finite(x), backend.not_finite(x[:1, :1])) == (3, 0)
-        backend.require_finite(x[:, :0], "x")
+        assert (not_finite(x), not_finite(x[:1, :1])) == (3, 0)
+        require_finite(x[:, :0], "x")
         with pytest.raises(ValueError, match=r"^x has 3 values that are NaN or infinite$"):
-            backend.require_finite(x, "x")
+            require_finite(x, "x")
 
     def test_lists_are_refused(self) -> None:
         with pytest.raises(TypeError, match="list"):

@@ -17,6 +17,7 @@ from epcore.base.arrays import not_finite, to_numpy
 from epcore.doctor.bounds import EPS, allowed
 from epcore.doctor.examples import Arrays, examples, normal
 from epcore.doctor.figure import HEAD_BOX, KEYPOINTS, PICTURE
+from epcore.models import EfficientPose
 from epcore.models.variants import SHIPPED_WEIGHTS
 from epcore.ops import OPS
 
@@ -188,8 +189,8 @@ def _network(backend: str) -> tuple[Any, Any]:
 
 
 def _shipped() -> Any:
-    import epcore
+    from epcore.weights_tools.load import load_weights
 
-    model = epcore.EfficientPose("RT")
-    epcore.load_weights(model, SHIPPED_WEIGHTS["RT"])
+    model = EfficientPose("RT")
+    load_weights(model, SHIPPED_WEIGHTS["RT"])
     return model
