@@ -61,7 +61,8 @@ def _encode(suffix: str, arrays: dict[str, np.ndarray], facts: dict[str, str]) -
                 from safetensors.numpy import save
             except ModuleNotFoundError:
                 raise ModuleNotFoundError("safetensors is not installed: pip install 'epcore[safetensors]'") from None
-            return save(arrays, metadata=facts)
+            content: bytes = save(arrays, metadata=facts)
+            return content
         case _:
             raise ValueError(f"cannot export to {suffix!r}: expected a file ending in {', '.join(_SUFFIXES)}")
     return buffer.getvalue()
