@@ -1,0 +1,1 @@
+"""What runs an operator or a step of a plan, down to the processor's instructions: `epcore kernel`."""
