@@ -19,7 +19,7 @@ if not (Path(__file__).parent / "kernels").is_dir():  # a checkout whose file sy
     __path__.append(str(Path(__file__).parent.parent))
 
 from epcore.backend import use_backend
-from epcore.models import EfficientNet, EfficientPose, EfficientPoseLite, OpenPose, PoseOutputs
+from epcore.models import EfficientNet, EfficientPose, EfficientPoseLite, OpenPose, PoseOutputs, build_network
 from epcore.ops import OPS
 from epcore.tape import Tape, Tensor
 from epcore.threads import get_threads, set_threads
@@ -43,6 +43,7 @@ __all__ = [
     "PoseOutputs",
     "Tape",
     "Tensor",
+    "build_network",
     "compile",
     "get_threads",
     "load_weights",

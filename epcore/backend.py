@@ -73,6 +73,18 @@ def array_module(*arrays: object) -> ModuleType:
     return sys.modules["cupy"] if kinds == {"cupy"} else np
 
 
+def not_finite(array: Array) -> int:
+    """How many values of a NumPy or CuPy array are NaN or infinite."""
+    finite = array_module(array).isfinite(array)
+    return 0 if bool(finite.all()) else int((~finite).sum())
+
+
+def require_finite(array: Array, name: str) -> None:
+    """Raises ValueError, with the name and how many they are, where values are NaN or infinite."""
+    if count := not_finite(array):
+        raise ValueError(f"{name} has {count} values that are NaN or infinite")
+
+
 def check_backend(name: str) -> str:
     """The name itself. Raises ValueError for an unknown backend."""
     if name not in BACKENDS:

@@ -1,15 +1,14 @@
-"""The `epcore` command: finds the subcommand, runs it, turns what users can get wrong into one line and exit code 2."""
+"""The `epcore` command: finds the subcommand, which `epcore.commands.console` runs."""
 
 from __future__ import annotations
 
 import argparse
 import io
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from epcore.base.notices import as_lines
+from epcore.commands.console import perform
 
 # name -> what `epcore --help` says; the module epcore.commands.<name> is imported only when it is needed.
 COMMANDS = {
@@ -51,17 +50,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
-    try:
-        with as_lines():
-            return options.run(options)
-    except BrokenPipeError:  # `epcore audit | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return 130
-    except MemoryError as error:
-        print(f"epcore: error: out of memory. {' '.join(str(error).split())}".rstrip(), file=sys.stderr)
-        return 2
-    except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        print(f"epcore: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    return perform(options.run, options)

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-from epcore.backend import Array, array_module, kernel, to_numpy
+from epcore.backend import Array, array_module, kernel, require_finite, to_numpy
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.schedule import schedule, walk
 from epcore.graph.stages import summarize
@@ -205,7 +205,7 @@ class Network:
 
     def check_input(self, x: Array) -> None:
         """Raises TypeError or ValueError, naming what was expected and what came, unless x can be run."""
-        xp = array_module(x)
+        array_module(x)  # raises TypeError for lists and the like
         C = self.graph.input_shape[2]
         if x.dtype != self.dtype:
             raise TypeError(f"x has dtype {x.dtype}, expected {self.dtype} as the parameters of {self.name}")
@@ -219,8 +219,7 @@ class Network:
             except ValueError as error:
                 raise ValueError(f"x of {x.shape[1]}x{x.shape[2]} does not go through {self.name}: {error}") from None
             self._checked.add(x.shape)
-        if not bool(xp.isfinite(x).all()):
-            raise ValueError(f"x has {int((~xp.isfinite(x)).sum())} values that are NaN or infinite")
+        require_finite(x, "x")
 
     def __repr__(self) -> str:
         return summarize(self.name, self.graph)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from epcore.backend import Array, array_module, automatic, current_backend, is_cupy, kernel, to_numpy, use_backend
+from epcore.backend import Array, automatic, current_backend, is_cupy, kernel, not_finite, to_numpy, use_backend
 from epcore.graph import INPUT, Graph, Node
 from epcore.graph.passes import at_inference
 from epcore.graph.schedule import schedule
@@ -57,7 +57,7 @@ def require_numbers(maps: Array, model: Network | Engine, x: Array) -> None:
 
     maps (N,...), x (N,H,W,C): NumPy or CuPy. The cause of an engine without `source` stays unknown.
     """
-    if bool(array_module(maps).isfinite(maps).all()):
+    if not not_finite(maps):
         return
     wrong = np.flatnonzero(~np.isfinite(to_numpy(maps)).reshape(len(maps), -1).all(axis=1))
     index = int(wrong[0])
@@ -73,8 +73,8 @@ def reason(model: Network | Engine, x: Array) -> str:
     if damage := damaged_weights(source.graph.nodes.values(), source.parameters):
         return f"its weights are damaged: {damage}"
     x = to_numpy(x).astype(next(iter(source.parameters.values())).dtype, copy=False)
-    if not np.isfinite(x).all():
-        return f"x itself has {int((~np.isfinite(x)).sum())} values that are NaN or infinite"
+    if count := not_finite(x):
+        return f"x itself has {count} values that are NaN or infinite"
     try:
         return _compare(source, x)
     except Exception as error:  # out of memory, most likely: the finding is that nothing was found
@@ -95,7 +95,7 @@ def damaged_weights(nodes: Iterable[Node], parameters: Mapping[str, Array], *, r
             if name is None or (OPS[node.op].batch_statistics and position >= 2 and not running):
                 continue
             array = to_numpy(parameters[name])
-            if count := int((~np.isfinite(array)).sum()):
+            if count := not_finite(array):
                 damages.append(f"{name} has {count} values that are NaN or infinite")
             elif OPS[node.op].batch_statistics and position == 3 and not (array + node.attributes["epsilon"] > 0).all():
                 damages.append(f"{name} is negative ({array.min():.3g})")

@@ -11,6 +11,7 @@ import os
 import warnings
 from importlib.util import find_spec
 
+from epcore.base.checks import check_whole
 from epcore.base.limits import cpu_quota, memory_limit, usable_cores
 
 MOST = max(256, os.cpu_count() or 1)  # more than these are a slip: threads wait for each other, and each takes memory
@@ -62,9 +63,7 @@ def default_threads() -> int:
 
 def check_threads(count: object, name: str) -> int:
     """The count, if it is a whole number from 1 to MOST. Raises ValueError, with the name, for anything else."""
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:
-        raise ValueError(f"{name} is {count!r}, expected a whole number from 1 to {MOST}")
-    return count
+    return check_whole(count, name, 1, MOST)
 
 
 def set_threads(count: int | None) -> None:

@@ -130,6 +130,13 @@ class TestBackend:
         with epcore.use_backend("cuda"), pytest.raises(TypeError, match="CuPy"):
             backend.kernel("swish", rng.normal(size=3).astype(np.float32))
 
+    def test_values_that_are_no_numbers_are_counted(self) -> None:
+        x = np.array([[1, np.nan], [-np.inf, np.inf]], np.float32)
+        assert (backend.not_finite(x), backend.not_finite(x[:1, :1])) == (3, 0)
+        backend.require_finite(x[:, :0], "x")
+        with pytest.raises(ValueError, match=r"^x has 3 values that are NaN or infinite$"):
+            backend.require_finite(x, "x")
+
     def test_lists_are_refused(self) -> None:
         with pytest.raises(TypeError, match="list"):
             backend.array_module([1.0])

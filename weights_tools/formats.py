@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from epcore.base.files import decoding
 from epcore.weights_tools.keras_h5 import COMPRESSION, MAXIMUM_BYTES, Reader, WeightFile, unpack
 
 FORMAT = "epcore weights 1"
@@ -37,12 +38,8 @@ def read_epcore(path: str | PathLike[str]) -> WeightFile:
     """Raises OSError where the file cannot be read and ValueError where it is damaged or of an unknown format."""
     name = fspath(path)
     content = Path(path).read_bytes()
-    try:
+    with decoding(name):
         arrays, facts = _DECODERS[Path(path).suffix](name, content)
-    except (OSError, KeyError, RuntimeError, TypeError, EOFError, zipfile.BadZipFile, MemoryError, OverflowError) as error:
-        raise ValueError(f"{name} is damaged: {error}") from None
-    except ValueError as error:
-        raise ValueError(str(error) if name in str(error) else f"{name} is damaged: {error}") from None
     if facts.get("epcore_format") != FORMAT:
         raise ValueError(f"{name} has format {facts.get('epcore_format')!r}, expected {FORMAT!r}")
     keyed = {(key.partition("/")[0], key.partition("/")[2]): array for key, array in arrays.items()}

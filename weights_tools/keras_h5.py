@@ -29,6 +29,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from epcore.base.files import decoding
+
 MAXIMUM_BYTES = 2 << 30  # of all arrays; EfficientNet-B7 with its classifier has a quarter of a GiB
 MAXIMUM_NAMES = 100_000
 MAXIMUM_DEPTH = 32  # of groups; Keras nests fewer than ten, but a group that holds itself has no end
@@ -75,26 +77,18 @@ def read_keras_h5(path: str | PathLike[str]) -> WeightFile:
         content = _from_archive(name, content)
     if not content.startswith(b"\x89HDF\r\n\x1a\n"):
         raise ValueError(f"{name} {_other_format(content)}: expected Keras weights in HDF5 (.h5)")
-    try:
-        with h5py.File(io.BytesIO(content), "r") as file:
-            return Reader(name, len(content)).read(file, digest)
-    except (OSError, KeyError, RuntimeError, TypeError, UnicodeDecodeError, MemoryError, OverflowError) as error:
-        raise ValueError(f"{name} is damaged: {error}") from None
+    with decoding(name), h5py.File(io.BytesIO(content), "r") as file:
+        return Reader(name, len(content)).read(file, digest)
 
 
 def _from_archive(name: str, content: bytes) -> bytes:
     """The weights inside a `.keras` archive. Raises ValueError for another archive, a damaged one, one too large inside."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if any(entry.endswith(".pkl") for entry in archive.namelist()):
-                raise ValueError(f"{name} {_PICKLE}: expected Keras weights in HDF5 (.h5)")
-            if _ARCHIVED not in archive.namelist():
-                raise ValueError(f"{name} is an archive without {_ARCHIVED}, so not one of Keras (.keras)")
-            return unpack(name, content, archive, archive.getinfo(_ARCHIVED))
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError) as error:
-        raise ValueError(f"{name} is damaged: {error}") from None
-    except ValueError as error:
-        raise ValueError(str(error) if name in str(error) else f"{name} is damaged: {error}") from None
+    with decoding(name), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if any(entry.endswith(".pkl") for entry in archive.namelist()):
+            raise ValueError(f"{name} {_PICKLE}: expected Keras weights in HDF5 (.h5)")
+        if _ARCHIVED not in archive.namelist():
+            raise ValueError(f"{name} is an archive without {_ARCHIVED}, so not one of Keras (.keras)")
+        return unpack(name, content, archive, archive.getinfo(_ARCHIVED))
 
 
 def unpack(name: str, content: bytes, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +58,11 @@ class Manifest(Source):
         ]
         lines += [f"  missing {name}" for name in self.missing] + [f"  unused {name}" for name in self.unused]
         return "\n".join(lines)
+
+
+def file_sha256(path: str | PathLike[str]) -> str:
+    """Of the whole file. Raises OSError."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def digest(array: np.ndarray) -> str:

@@ -13,17 +13,16 @@ from epcore.audit.tables import ABLATION, ROWS, Row
 from epcore.graph import Graph
 from epcore.models import EfficientPose, EfficientPoseLite
 from epcore.models.openpose import build_openpose
+from epcore.models.variants import network_name
 from epcore.network import Network
 
 MODELS = tuple(row.model for row in ROWS if row.table != ABLATION)
 
 
 def find_row(model: str) -> Row:
-    """The unablated row of a model, case ignored. Raises ValueError for an unknown one."""
-    for row in ROWS:
-        if row.ablation is None and row.model.lower() == model.lower():
-            return row
-    raise ValueError(f"unknown variant {model!r}: expected one of {', '.join(MODELS)}")
+    """The unablated row of a model, by any spelling of its name. Raises ValueError for one that has none."""
+    name = network_name(model, MODELS)
+    return next(row for row in ROWS if row.ablation is None and row.model == name)
 
 
 @dataclass(frozen=True)

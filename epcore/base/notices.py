@@ -1,4 +1,5 @@
-"""What the library has to say without an error. `warnings` shows it; the command line prints it as one line."""
+"""What is said beside results: what the library has to say without an error (`warnings` shows it, the command line prints it
+as one line), and what the command line says while it works."""
 
 from __future__ import annotations
 
@@ -11,6 +12,11 @@ from typing import TextIO
 
 class Notice(UserWarning):
     """Base of all warnings of epcore."""
+
+
+def say(text: str) -> None:
+    """A line, or several, on standard error at once."""
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -29,7 +35,7 @@ def as_lines() -> Iterator[None]:
         if not issubclass(category, Notice):
             shown(message, category, filename, lineno, file, line)
         else:
-            print(f"epcore: {message}", file=sys.stderr)
+            say(f"epcore: {message}")
 
     warnings.showwarning = show
     try:

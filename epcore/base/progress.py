@@ -1,7 +1,9 @@
-"""Progress bars on standard error where it is a terminal and the extra `progress` (tqdm) is installed; silence elsewhere."""
+"""Progress on standard error where it is a terminal: bars, where the extra `progress` (tqdm) is installed, and a line that
+says what is being looked at. Silence elsewhere."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,6 +27,12 @@ def progress_bar(total: int, initial: int, unit: str, *, hidden: bool = False) -
     except ModuleNotFoundError:
         return _Silence()
     return tqdm(total=total, initial=initial, unit=unit, disable=True if hidden else None, dynamic_ncols=True)
+
+
+def status_line(text: str) -> None:
+    """What is going on, in place of what was said last; "" takes it away."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 class _Silence:

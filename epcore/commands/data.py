@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
-from epcore.base.files import check_writable, write_atomically
+from epcore.base.files import staged_folder
+from epcore.base.json_text import json_text
 from epcore.base.progress import progress
-from epcore.commands.predict import staged_folder
+from epcore.base.table import Table
+from epcore.commands.console import add_folder, add_json, add_output
+from epcore.commands.result import Result
 
 if TYPE_CHECKING:
     from epcore.data.mpii import Annotations
@@ -25,18 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="what is in a folder with MPII; exit code 1 if pictures are missing or damaged")
     check.add_argument("folder", metavar="DIR", help="folder with the annotation file and images/")
     check.add_argument("--quick", action="store_true", help="read only the pictures' headers, not every pixel")
-    check.add_argument("--json", metavar="FILE", help="write the report as JSON; - is standard output")
+    add_json(check, "the report")
     check.set_defaults(act=_check)
 
     split = actions.add_parser("split", help="write the random split of MPII as two files, one person a line")
     split.add_argument("folder", metavar="DIR")
-    split.add_argument("train", metavar="TRAIN_FILE")
-    split.add_argument("validation", metavar="VALIDATION_FILE")
+    add_output(split, "train", metavar="TRAIN_FILE")
+    add_output(split, "validation", metavar="VALIDATION_FILE")
     split.add_argument("--seed", type=int, default=0)
     split.set_defaults(act=_split)
 
     sample = actions.add_parser("sample", help="write synthetic pictures to look at, and their annotations")
-    sample.add_argument("folder", metavar="OUT_DIR")
+    add_folder(sample, "folder", metavar="OUT_DIR", what="pictures")
     sample.add_argument("--count", type=int, default=24)
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--size", type=int, default=256, help="side of the pictures, pixels (%(default)s)")
@@ -45,25 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sample.set_defaults(act=_sample)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Result:
     return arguments.act(arguments)
 
 
-def _check(arguments: argparse.Namespace) -> int:
+def _check(arguments: argparse.Namespace) -> Result:
     from epcore.data.mpii import broken_pictures, find_mat, images_folder, picture_paths, read_annotations
 
-    if arguments.json:
-        check_writable(arguments.json)
     mat, images = find_mat(arguments.folder), images_folder(arguments.folder)
     annotations = read_annotations(mat, images)
     paths = progress(picture_paths(annotations.records), "picture")
     broken = {path.name: reason for path, reason in broken_pictures(paths, decode=not arguments.quick)}
     report = _report(annotations, broken)
-    if arguments.json:
-        write_atomically(arguments.json, json.dumps(report, indent=1) + "\n")
-    if arguments.json != "-":
-        print(_as_text(report, str(mat)))
-    return 1 if broken else 0
+    return Result(_as_text(report, str(mat)), report, code=1 if broken else 0)
 
 
 def _report(annotations: Annotations, broken: dict[str, str]) -> dict[str, Any]:
@@ -87,14 +83,14 @@ def _report(annotations: Annotations, broken: dict[str, str]) -> dict[str, Any]:
 
 
 def _as_text(report: dict[str, Any], mat: str) -> str:
-    split = report["persons_in_split"]
+    split, table = report["persons_in_split"], Table("<18", ">10", ">10")
     lines = [
         mat,
         f"  {report['pictures']} pictures, {report['train_pictures']} of them annotated for training",
         f"  {report['persons']} persons to train on (default split {split['train']} / {split['validation']}), "
         f"{report['with_head_box']} with a head box, {report['with_others']} with others in the picture",
-        f"  {'keypoint':<16}{'annotated':>10}{'visible':>10}",
-        *(f"  {name:<16}{count:>10}{report['visible'][name]:>10}" for name, count in report["annotated"].items()),
+        table.line("  keypoint", "annotated", "visible"),
+        *(table.line(f"  {name}", count, report["visible"][name]) for name, count in report["annotated"].items()),
     ]
     broken = [f"{name}: {reason}" for name, reason in report["broken_pictures"].items()]
     for title, entries in (("left out or corrected", report["problems"]), ("pictures missing or damaged", broken)):
@@ -105,27 +101,23 @@ def _as_text(report: dict[str, Any], mat: str) -> str:
     return "\n".join(lines)
 
 
-def _split(arguments: argparse.Namespace) -> int:
+def _split(arguments: argparse.Namespace) -> Result:
     from epcore.data.mpii import find_mat, read_annotations, split_names
 
-    for path in (arguments.train, arguments.validation):
-        check_writable(path)
     mat = find_mat(arguments.folder)
     names = [record.name for record in read_annotations(mat, mat.parent).records]
-    for path, part in zip((arguments.train, arguments.validation), split_names(names, seed=arguments.seed), strict=True):
-        write_atomically(path, "".join(f"{name}\n" for name in part))
-        print(f"{len(part)} persons -> {path}")
-    return 0
+    parts = dict(zip((arguments.train, arguments.validation), split_names(names, seed=arguments.seed), strict=True))
+    text = "\n".join(f"{len(part)} persons -> {path}" for path, part in parts.items())
+    return Result(text, files={path: "".join(f"{name}\n" for name in part) for path, part in parts.items()})
 
 
-def _sample(arguments: argparse.Namespace) -> int:
+def _sample(arguments: argparse.Namespace) -> Result:
     from PIL import Image
 
     from epcore.data.synthetic import SyntheticFigures
 
     figures = SyntheticFigures(arguments.count, arguments.seed, size=arguments.size, variety=arguments.variety)
     with staged_folder(arguments.folder) as folder:
-        assert folder is not None
         annotations = []
         for index in range(len(figures)):
             record = figures.record(index)
@@ -133,9 +125,8 @@ def _sample(arguments: argparse.Namespace) -> int:
             picture = _overlay(record) if arguments.overlay else Image.fromarray(record.pixels())
             picture.save(folder / name)
             annotations.append({"image": name, **_as_json(record)})
-        (folder / "annotations.json").write_text(json.dumps(annotations, indent=1) + "\n", "utf-8")
-    print(f"{len(figures)} pictures -> {arguments.folder}")
-    return 0
+        (folder / "annotations.json").write_text(json_text(annotations), "utf-8")
+    return Result(f"{len(figures)} pictures -> {arguments.folder}")
 
 
 def _as_json(record: Record) -> dict[str, Any]:

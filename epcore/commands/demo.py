@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import sys
+from collections.abc import Generator
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from epcore.base.files import write_atomically
+from epcore.base.notices import say
 from epcore.base.progress import progress
+from epcore.commands.console import add_folder
 from epcore.commands.model import load_model
+from epcore.commands.result import Result
 
 if TYPE_CHECKING:
     from epcore.demo.sheet import Prediction
@@ -22,14 +23,16 @@ SEED = 2020  # of the demo's figures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", default="out/demo", metavar="DIR", help="folder for sheet.png and index.html (%(default)s)")
+    add_folder(parser, "--output", default="out/demo", help="folder for sheet.png and index.html (%(default)s)")
     parser.add_argument("--figures", type=int, default=6, help="rows of the contact sheet (%(default)s)")
     parser.add_argument("--pictures", type=int, default=100, help="figures that PCKh is measured on (%(default)s)")
     parser.add_argument("--weights", metavar="FILE", help="other weights for RT than those that come with epcore")
     parser.set_defaults(model="RT", backend="auto")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Generator[str, None, Result]:
+    from epcore.audit.compare import count_rows
+    from epcore.audit.text import tables_text
     from epcore.demo.page import demo_page
     from epcore.demo.sheet import demo_sheet
 
@@ -38,34 +41,34 @@ def run(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     model = load_model(arguments)
-    say("1/4  predicting unseen figures")
+    _step("1/4  predicting unseen figures")
     predictions, timings = _predict(model, arguments.figures)
     sheet = demo_sheet(predictions)
     write_atomically(folder / "sheet.png", sheet)
-    say(f"2/4  PCKh on {arguments.pictures} unseen figures")
+    _step(f"2/4  PCKh on {arguments.pictures} unseen figures")
     pckh = _measure(model, arguments.pictures)
-    print(pckh)
-    say("3/4  gradient check of every operator")
+    yield pckh
+    _step("3/4  gradient check of every operator")
     gradients = _check_gradients()
     worst = max(error for _, error, _ in gradients)
-    print(f"{len(gradients)} operators, worst relative error {worst:.1e}, all within their bounds: "
-          f"{'yes' if all(error <= bound for _, error, bound in gradients) else 'NO'}")  # fmt: skip
-    say("4/4  the paper's tables, counted from the code")
-    audit = _audit()
-    print(audit)
+    right = all(error <= bound for _, error, bound in gradients)
+    yield f"{len(gradients)} operators, worst relative error {worst:.1e}, all within their bounds: {'yes' if right else 'NO'}"
+    _step("4/4  the paper's tables, counted from the code")
+    audit = tables_text(count_rows())
+    yield audit
     page = demo_page(
         sheet=sheet,
         weights="" if arguments.weights else "Its weights come with epcore, which trained them; see docs/training.md.",
         timings=timings, pckh=pckh, gradients=gradients, audit=audit,
     )  # fmt: skip
     write_atomically(folder / "index.html", page)
-    print("\n".join(f"{name}: {ms:.1f} ms a picture" for name, ms in timings.items()))
-    print(f"\nlook at {folder / 'index.html'} (all of this on one page) and {folder / 'sheet.png'}")
-    return 0 if all(error <= bound for _, error, bound in gradients) else 1
+    lines = [f"{name}: {ms:.1f} ms a picture" for name, ms in timings.items()]
+    lines += ["", f"look at {folder / 'index.html'} (all of this on one page) and {folder / 'sheet.png'}"]
+    return Result("\n".join(lines), code=0 if right else 1)
 
 
-def say(text: str) -> None:
-    print(f"\n== {text}", file=sys.stderr, flush=True)
+def _step(text: str) -> None:
+    say(f"\n== {text}")
 
 
 def _predict(model: EfficientPose, count: int) -> tuple[list[Prediction], dict[str, float]]:
@@ -123,13 +126,3 @@ def _check_gradients() -> list[tuple[str, float, float]]:
     for result in check_operators():
         worst[result.op] = max(worst.get(result.op, 0.0), result.error)
     return [(op, error, bound(op)) for op, error in worst.items()]
-
-
-def _audit() -> str:
-    """What `epcore audit` prints."""
-    from epcore.cli import main
-
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text):
-        main(["audit"])
-    return text.getvalue().strip()

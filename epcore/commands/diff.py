@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from epcore.base.files import STDOUT, check_writable, write_atomically
-from epcore.commands.model import load_model, weights_sha256
+from epcore.base.progress import status_line
+from epcore.commands.console import Input, add_json
+from epcore.commands.model import load_network, weights_file
+from epcore.commands.result import Result
 
 if TYPE_CHECKING:
     from epcore.port.compare import Difference
@@ -22,27 +23,28 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("port", metavar="PORT", help="what the port gives: .npz or .h5, any of the layers, NHWC or NCHW")
     parser.add_argument(
-        "--vectors", required=True, metavar="FILE", help="golden vectors the port was run on (`epcore vectors`)"
+        "port", type=Input, metavar="PORT", help="what the port gives: .npz or .h5, any of the layers, NHWC or NCHW"
     )
-    parser.add_argument("--weights", metavar="FILE", help="the weights they were made with (default: RT's own)")
+    parser.add_argument(
+        "--vectors", type=Input, required=True, metavar="FILE", help="golden vectors the port was run on (`epcore vectors`)"
+    )
+    parser.add_argument("--weights", type=Input, metavar="FILE", help="the weights they were made with (default: RT's own)")
     parser.add_argument("--layout", default="auto", choices=("auto", "NHWC", "NCHW"), help="of the port's arrays (auto)")
-    parser.add_argument("--names", metavar="FILE", help='JSON {"port\'s name": "epcore\'s name"} for names that differ')
+    parser.add_argument(
+        "--names", type=Input, metavar="FILE", help='JSON {"port\'s name": "epcore\'s name"} for names that differ'
+    )
     parser.add_argument(
         "--tolerance", type=float, help="error allowed, relative to a layer's largest value (default: 16 x rounding)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write what was found; - is standard output")
-    parser.set_defaults(backend="reference")
+    add_json(parser, "what was found")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """0: everything agrees, 1: something diverges."""
+def run(arguments: argparse.Namespace) -> Result:
+    """Code 0: everything agrees, 1: something diverges."""
     from epcore.port.store import read_vectors
     from epcore.port.vectors import FORMAT
 
-    if arguments.json:
-        check_writable(arguments.json)
     if arguments.tolerance is not None and not 0 < arguments.tolerance < np.inf:
         raise ValueError(f"--tolerance is {arguments.tolerance}, expected a positive number")
     golden, port = read_vectors(arguments.vectors), read_vectors(arguments.port)
@@ -50,10 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     if found != FORMAT:
         raise ValueError(f"{arguments.vectors} has format {found!r}, expected {FORMAT!r}: make it with `epcore vectors`")
     lines, result = (_operators if golden.manifest["kind"] == "operators" else _network)(arguments, golden, port)
-    print("\n".join(lines), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
-    if arguments.json:
-        write_atomically(arguments.json, json.dumps(result, indent=1) + "\n")
-    return 0 if result["agrees"] else 1
+    return Result("\n".join(lines), result, code=0 if result["agrees"] else 1)
 
 
 def _operators(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> tuple[list[str], dict[str, Any]]:
@@ -77,11 +76,11 @@ def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> t
     from epcore.port.match import match_port
     from epcore.port.setting import Setting
     from epcore.shapes import nchw_to_nhwc
+    from epcore.weights_tools.manifest import file_sha256
 
     manifest = golden.manifest
-    arguments.model = manifest["variant"]
-    model = load_model(arguments)
-    if weights_sha256(arguments) != manifest["weights_sha256"]:
+    model = load_network(manifest["variant"], arguments.weights)
+    if file_sha256(weights_file(manifest["variant"], arguments.weights)) != manifest["weights_sha256"]:
         raise ValueError(f"{arguments.vectors} was made with other weights: give the same file with --weights")
     x = golden.arrays["input"].astype(np.float64)
     x = nchw_to_nhwc(x) if manifest["layout"] == "NCHW" else x
@@ -97,9 +96,9 @@ def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> t
         rounding,
         relative=arguments.tolerance,
         preprocessing=model.preprocessing,
-        progress=_progress,
+        progress=status_line,
     )
-    _progress("")
+    status_line("")
     layers = len([name for name in report.compared if name in model.graph.nodes])
     lines = [f"{arguments.port}: {layers} of {len(model.graph.nodes)} layers of {model.name}, {matched.layout}"]
     if matched.unknown:
@@ -213,10 +212,9 @@ def _said(difference: Difference) -> str:
 def _numbers(difference: Difference | None) -> dict[str, Any]:
     if difference is None:
         return {"largest": None, "relative": None, "allowed": None, "place": None}
-    finite = bool(np.isfinite(difference.largest))
     return {
-        "largest": difference.largest if finite else None,
-        "relative": difference.relative if finite else None,
+        "largest": difference.largest,
+        "relative": difference.relative,
         "allowed": difference.tolerance,
         "place": list(difference.place),
     }
@@ -232,8 +230,3 @@ def _read_names(path: str | None) -> dict[str, str]:
     if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
         raise ValueError(f'{path} is no JSON object of the form {{"port\'s name": "epcore\'s name"}}')
     return names
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from epcore.backend import use_backend
-from epcore.base.files import STDOUT, check_writable, write_atomically
 from epcore.base.progress import progress
+from epcore.commands.console import Input, add_json, add_output
 from epcore.commands.model import add_model_arguments, load_model
+from epcore.commands.result import Content, Result
 
 if TYPE_CHECKING:
     from epcore.evaluate.dataset import Evaluation
@@ -40,24 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variety", choices=tuple(VARIETIES), default="default", help="how hard synthetic figures are")
     parser.add_argument("--size", type=int, default=256, help="side of synthetic pictures, pixels (%(default)s)")
     parser.add_argument("--folder", metavar="DIR", help="MPII's folder")
-    parser.add_argument("--split-file", metavar="FILE", help="names MPII's persons to evaluate")
+    parser.add_argument("--split-file", type=Input, metavar="FILE", help="names MPII's persons to evaluate")
     parser.add_argument("--skip-broken", action="store_true", help="leave out MPII's missing and damaged pictures")
     parser.add_argument("--resolution", type=int, help="side of the input (default: the variant's)")
     parser.add_argument("--scales", type=float, nargs="+", metavar="S", help="average maps over these scales of the person")
     parser.add_argument("--multi-scale", action="store_true", help=f"scales {', '.join(map(str, MULTI_SCALES))}, and --flip")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
-    parser.add_argument("--json", metavar="FILE", help="write the results as JSON; - is standard output")
-    parser.add_argument("--contact-sheet", metavar="FILE", help="picture of the worst cases with their maps")
+    add_json(parser, "the results")
+    add_output(parser, "--contact-sheet", help="picture of the worst cases with their maps")
     parser.add_argument("--worst", type=int, default=12, help="cases on the contact sheet (%(default)s)")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Result:
     from epcore.evaluate.dataset import evaluate_dataset, map_predictor
     from epcore.evaluate.pckh import CONVENTIONS, pckh, table
 
-    for path in (arguments.json, arguments.contact_sheet):
-        if path:
-            check_writable(path)
     if arguments.pictures < 0 or arguments.worst < 1:
         raise ValueError(f"--pictures is {arguments.pictures} and --worst {arguments.worst}: expected at least 0 and 1")
     scales = arguments.scales or (MULTI_SCALES if arguments.multi_scale else (1.0,))
@@ -65,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = _model(arguments)
     resolution = arguments.resolution or model.resolution
     data = _data(arguments)
+    files: dict[str, Content] = {}
     with use_backend(arguments.backend):
         predict = map_predictor(model, len(scales) * (2 if flip else 1), resolution, backend=arguments.backend)
         evaluation = evaluate_dataset(
@@ -73,21 +69,15 @@ def run(arguments: argparse.Namespace) -> int:
         )  # fmt: skip
         if arguments.contact_sheet:
             sheet = _contact_sheet(predict, data, evaluation, arguments.worst, resolution, scales, flip)
-            write_atomically(arguments.contact_sheet, sheet)
+            files[arguments.contact_sheet] = sheet
     results = [pckh(evaluation.distances, tau, convention) for convention in CONVENTIONS.values() for tau in TAUS]
-    if arguments.json:
-        values: dict[str, Any] = {
-            "model": model.name, "data": arguments.data, "pictures": len(evaluation.names), "resolution": resolution,
-            "scales": list(scales), "flip": flip, "results": [result.to_json() for result in results],
-            "persons": _persons(evaluation),
-        }  # fmt: skip
-        write_atomically(arguments.json, json.dumps(values, indent=1) + "\n")
-    if arguments.json != STDOUT:
-        print(
-            f"{model.name}, {len(evaluation.names)} pictures, input {resolution}, scales {scales}{', flipped' if flip else ''}"
-        )
-        print(table(results))
-    return 0
+    report: dict[str, Any] = {
+        "model": model.name, "data": arguments.data, "pictures": len(evaluation.names), "resolution": resolution,
+        "scales": list(scales), "flip": flip, "results": [result.to_json() for result in results],
+        "persons": _persons(evaluation),
+    }  # fmt: skip
+    title = f"{model.name}, {len(evaluation.names)} pictures, input {resolution}, scales {scales}{', flipped' if flip else ''}"
+    return Result(f"{title}\n{table(results)}", report, files=files)
 
 
 def _model(arguments: argparse.Namespace) -> EfficientPose:
@@ -133,8 +123,8 @@ def _data(arguments: argparse.Namespace) -> Any:
 def _persons(evaluation: Evaluation) -> list[dict[str, Any]]:
     """One row a person; coordinates in pixels of the original picture."""
 
-    def plain(value: float) -> float | None:
-        return round(float(value), 4) if np.isfinite(value) else None
+    def plain(value: float) -> float:
+        return round(float(value), 4)
 
     return [
         {

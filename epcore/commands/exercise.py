@@ -9,16 +9,18 @@ import argparse
 import runpy
 from pathlib import Path
 
-from epcore.base.files import STDOUT, check_writable, write_atomically
+from epcore.base.files import check_writable
+from epcore.commands.console import Output, add_output
+from epcore.commands.result import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("operator", metavar="OPERATOR", help="swish, batch_norm, depthwise_conv2d, ... (a file of epcore/ops)")
-    parser.add_argument("--output", metavar="FILE", help="where the stub goes (default: OPERATOR_exercise.py; - prints it)")
+    add_output(parser, "--output", help="where the stub goes (default: OPERATOR_exercise.py; - prints it)")
     parser.add_argument("--check", metavar="FILE", help="check the backward in this file")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Result:
     from epcore.exercise.diagnose import diagnose
     from epcore.exercise.stub import stub
     from epcore.gradcheck import cases
@@ -26,14 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     text = stub(arguments.operator)
     if not arguments.check:
-        output = arguments.output or f"{arguments.operator}_exercise.py"
+        output: Output = arguments.output or Output(f"{arguments.operator}_exercise.py", "--output")
+        if output.is_stdout:
+            return Result(files={output: text})
         check_writable(output)
-        if output != STDOUT and Path(output).exists():
+        if Path(output).exists():
             raise ValueError(f"{output} exists: move it away, or name another --output")
-        write_atomically(output, text)
-        if output != STDOUT:
-            print(f"wrote {output}: fill in backward, then epcore exercise {arguments.operator} --check {output}")
-        return 0
+        said = f"wrote {output}: fill in backward, then epcore exercise {arguments.operator} --check {output}"
+        return Result(said, files={output: text})
     if not Path(arguments.check).is_file():
         raise FileNotFoundError(f"no file {arguments.check}")
     try:
@@ -45,7 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
     finding = diagnose(OPS[arguments.operator].name, namespace["backward"])
     if finding is None:
         count = sum(case.op == arguments.operator for case in cases())
-        print(f"right: all gradients of {arguments.operator}, in {count} cases")
-        return 0
-    print(f"not yet: {arguments.operator}, case {finding.case}, gradient of {finding.input}: {finding.message}")
-    return 1
+        return Result(f"right: all gradients of {arguments.operator}, in {count} cases")
+    said = f"not yet: {arguments.operator}, case {finding.case}, gradient of {finding.input}: {finding.message}"
+    return Result(said, code=1)

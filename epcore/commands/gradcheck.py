@@ -4,60 +4,49 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from epcore.base.files import STDOUT, check_writable, write_atomically
+from epcore.base.table import Table
+from epcore.commands.console import add_json
+from epcore.commands.result import Result as Outcome
 
 if TYPE_CHECKING:
     from epcore.gradcheck import Result
 
+MISSED = "  MISSED"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", metavar="FILE", help="write the worst error of every operator and network; - is standard output"
-    )
+    add_json(parser, "the worst error of every operator and network")
     parser.add_argument("--only", choices=("ops", "models"), help="check only the operators, or only the whole networks")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Generator[str, None, Outcome]:
     from epcore.gradcheck import NETWORK_BOUND, check_operators, networks
     from epcore.ops import OPS
 
-    if arguments.json:
-        check_writable(arguments.json)
-    table = sys.stderr if arguments.json == STDOUT else sys.stdout
+    table = Table("<18", "<36", "<16", ">15.1e", ">9.0e", "")
     ops: dict[str, float] = {}
     models: dict[str, float] = {}
     missed = 0
 
     if arguments.only != "models":
-        print(f"{'operator':<18}{'case':<36}{'gradient of':<16}{'relative error':>15}{'bound':>9}", file=table)
+        yield table.line("operator", "case", "gradient of", "relative error", "bound")
         for result in check_operators():
             missed += not result.passed
             ops[result.op] = max(ops.get(result.op, 0.0), result.error)
-            print(_line(result, _input_name(OPS[result.op].forward, result)), file=table)
+            name = _input_name(OPS[result.op].forward, result)
+            yield table.line(result.op, result.label, name, result.error, result.bound, "" if result.passed else MISSED)
     if arguments.only != "ops":
-        print(
-            f"\n{'network in training mode, all parameters along one direction':<70}{'relative error':>15}{'bound':>9}",
-            file=table,
-        )
+        table = Table("<70", ">15.1e", ">9.0e", "")
+        yield "\n" + table.line("network in training mode, all parameters along one direction", "relative error", "bound")
         for name, make in networks().items():
             error = models[name] = make().together()
             missed += not error <= NETWORK_BOUND
-            verdict = "" if error <= NETWORK_BOUND else "  MISSED"
-            print(f"{name:<70}{error:>15.1e}{NETWORK_BOUND:>9.0e}{verdict}", file=table, flush=True)
-    print(f"\n{missed or 'no'} bound{'' if missed == 1 else 's'} missed", file=table)
-    if arguments.json:
-        write_atomically(arguments.json, json.dumps({"ops": ops, "models": models}, indent=1) + "\n")
-    return 1 if missed else 0
-
-
-def _line(result: Result, name: str) -> str:
-    verdict = "" if result.passed else "  MISSED"
-    return f"{result.op:<18}{result.label:<36}{name:<16}{result.error:>15.1e}{result.bound:>9.0e}{verdict}"
+            yield table.line(name, error, NETWORK_BOUND, "" if error <= NETWORK_BOUND else MISSED)
+    text = f"\n{missed or 'no'} bound{'' if missed == 1 else 's'} missed"
+    return Outcome(text, {"ops": ops, "models": models}, code=1 if missed else 0)
 
 
 def _input_name(forward: Callable[..., Any], result: Result) -> str:

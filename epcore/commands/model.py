@@ -6,13 +6,14 @@ What a backend means for a command: see `epcore.inference.engine`. `load_model` 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import re
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from epcore.backend import BACKENDS
-from epcore.models import EfficientPose, EfficientPoseLite
+from epcore.base.notices import say
+from epcore.commands.console import Input
+from epcore.models import EfficientPose
+from epcore.models.variants import POSE_NAMES, SHIPPED_WEIGHTS, build_pose_network, network_name
 
 _NOTICE = """\
 epcore: using the weights that come with epcore, trained on synthetic figures. For photographs use the authors' weights
@@ -21,56 +22,47 @@ epcore predict photo.jpg --weights EfficientPoseRT.h5"""
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, backend: bool = True) -> None:
-    parser.add_argument(
-        "--model", default="RT", metavar="VARIANT", help="RT, I, II, III, IV, RT_Lite, I_Lite or II_Lite (default: RT)"
-    )
-    parser.add_argument("--weights", metavar="FILE", help="file of the variant's weights, see `epcore weights`")
+    parser.add_argument("--model", default="RT", metavar="NAME", help=f"{names(POSE_NAMES)} (default: RT)")
+    parser.add_argument("--weights", type=Input, metavar="FILE", help="file of the variant's weights, see `epcore weights`")
     if backend:
         parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what computes (default: auto)")
     else:
         parser.set_defaults(backend="reference")
 
 
-def weights_sha256(arguments: argparse.Namespace) -> str:
-    """Of the file that `load_model` reads."""
-    path = Path(arguments.weights) if arguments.weights else _shipped()
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def build_model(name: str) -> EfficientPose:
-    """RT, I, II, III, IV, and with Lite behind a space, "_" or "-": RT_Lite, I_Lite, II_Lite; case ignored.
-
-    Raises ValueError for another name.
-    """
-    lite = re.fullmatch(r"(.*)[ _-]lite", name, re.IGNORECASE)
-    return EfficientPoseLite(lite[1].upper()) if lite else EfficientPose(name)
+def names(networks: Sequence[str]) -> str:
+    """For help; without blanks, which would ask for quotes."""
+    *first, last = (name.replace(" ", "_") for name in networks)
+    return f"{', '.join(first)} or {last}"
 
 
 def load_model(arguments: argparse.Namespace) -> EfficientPose:
     """The network with its weights, on the device of the backend. Raises ValueError or OSError naming what is wrong."""
-    model = build_model(arguments.model)
-    weights = Path(arguments.weights) if arguments.weights else default_weights(arguments.model)
-    from epcore.weights_tools.load import load_weights
-
-    if untrained := load_weights(model, weights).kept:
-        raise ValueError(
-            f"{weights} holds weights of a backbone only: {len(untrained)} arrays of {model.name} would stay untrained, "
-            f"the first is {untrained[0]}"
-        )
+    model = load_network(arguments.model, arguments.weights)
     return model.to("cuda") if arguments.backend == "cuda" else model
 
 
-def default_weights(variant: str) -> Path:
-    """The weights that are used when none are named: RT's, trained by epcore on synthetic figures; said on standard error.
+def load_network(name: str, weights: str | None) -> EfficientPose:
+    """A network that predicts keypoints, by any spelling of its name, with a file's weights or those that come with epcore.
 
-    Raises ValueError for the other variants: none come with the package.
+    Raises ValueError or OSError naming what is wrong.
     """
-    path = _shipped()
-    if variant.upper() != "RT" or not path.is_file():
-        raise ValueError(f"no weights for EfficientPose {variant}: name a file with --weights FILE")
-    print(_NOTICE, file=sys.stderr)
+    from epcore.weights_tools.load import load_weights
+
+    model, path = build_pose_network(name), weights_file(name, weights)
+    if not weights:
+        say(_NOTICE)
+    if untrained := load_weights(model, path).kept:
+        raise ValueError(
+            f"{path} holds weights of a backbone only: {len(untrained)} arrays of {model.name} would stay untrained, "
+            f"the first is {untrained[0]}"
+        )
+    return model
+
+
+def weights_file(name: str, weights: str | None) -> Path:
+    """The file named, else that which comes with epcore. Raises ValueError where none does."""
+    path = Path(weights) if weights else SHIPPED_WEIGHTS.get(network_name(name))
+    if path is None or not (weights or path.is_file()):
+        raise ValueError(f"no weights for EfficientPose {name}: name a file with --weights FILE")
     return path
-
-
-def _shipped() -> Path:
-    return Path(__file__).parent.parent / "models" / "synthetic_rt.h5"

@@ -8,24 +8,24 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from epcore.base.files import check_writable, write_atomically
+from epcore.base.files import check_writable
+from epcore.commands.console import add_output
+from epcore.commands.result import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs; several are drawn one after another")
-    parser.add_argument("--output", metavar="FILE", help="picture to write, .png, .svg or .pdf (default: RUN/curves.png)")
+    add_output(parser, "--output", named=True, help="picture to write, .png, .svg or .pdf (default: RUN/curves.png)")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    output = Path(arguments.output or Path(arguments.runs[-1]) / "curves.png")
-    kind = output.suffix.removeprefix(".").lower()
+def run(arguments: argparse.Namespace) -> Result:
+    output = str(arguments.output or Path(arguments.runs[-1]) / "curves.png")
+    kind = Path(output).suffix.removeprefix(".").lower()
     if kind not in ("png", "svg", "pdf"):
         raise ValueError(f"--output is {output}, expected a name ending in .png, .svg or .pdf")
     histories = [read_history(folder) for folder in arguments.runs]
     check_writable(output)
-    write_atomically(output, draw(histories, kind))
-    print(output)
-    return 0
+    return Result(output, files={output: draw(histories, kind)})
 
 
 def read_history(folder: str | Path) -> dict[str, list[dict[str, Any]]]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from epcore.base.files import STDOUT, check_writable, write_atomically
-from epcore.commands.model import add_model_arguments, load_model, weights_sha256
+from epcore.base.progress import progress
+from epcore.commands.console import Input, add_json
+from epcore.commands.model import add_model_arguments, load_model, weights_file
+from epcore.commands.result import Result
 
 if TYPE_CHECKING:
     from epcore.port.readiness.assess import Error, LayerReport, Readiness
@@ -22,7 +21,7 @@ SYNTHETIC = 4  # pictures drawn where none are given
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="pictures (default: drawn synthetic figures)")
+    parser.add_argument("images", nargs="*", type=Input, metavar="IMAGE", help="pictures (default: drawn synthetic figures)")
     add_model_arguments(parser, backend=False)
     parser.add_argument("--pictures", type=int, metavar="N", help=f"synthetic figures to draw ({SYNTHETIC})")
     parser.add_argument("--seed", type=int, metavar="N", help="of the synthetic figures (0)")
@@ -36,15 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="int8 maps with a zero point or without (affine)",
     )
     parser.add_argument("--flush-subnormals", action="store_true", help="float16 below 6.1e-5 becomes zero")
-    parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - is standard output")
+    add_json(parser, "everything")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Result:
     from epcore.port.readiness.assess import FLOAT32, assess
     from epcore.port.readiness.device import device_network
     from epcore.port.readiness.findings import find
     from epcore.port.readiness.keypoints import shift
     from epcore.port.readiness.text import half_text, int8_text, layers_text, shifts_text
+    from epcore.weights_tools.manifest import file_sha256
 
     _check(arguments)
     model = load_model(arguments)
@@ -52,7 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     labels = list(model.graph.outputs)
     final = "upscaled" if "upscaled" in labels else labels[-1]
     network = device_network(model, folded=arguments.folded)
-    report = assess(network, inputs, final=final, affine=arguments.activations == "affine", flush=arguments.flush_subnormals)
+    report = assess(
+        network, inputs, final=final, affine=arguments.activations == "affine", flush=arguments.flush_subnormals,
+        progress=lambda inputs: progress(inputs, "picture"),
+    )  # fmt: skip
     findings = find(report)
     exact = report.keypoints[FLOAT32]
     shifts = {label: shift(exact, report.keypoints[label], geometries) for label in report.experiments}
@@ -62,36 +65,28 @@ def run(arguments: argparse.Namespace) -> int:
     title += "" if arguments.images else " (synthetic figures: name photographs of your own for ranges that count)"
     sections = [title, layers_text(report), half_text(report, findings), int8_text(report)]
     sections.append(shifts_text(shifts, names, model.resolution))
-    print("\n\n".join(sections), file=sys.stderr if arguments.json == STDOUT else sys.stdout)
-    if arguments.json:
-        result = {
-            "model": model.name,
-            "weights_sha256": weights_sha256(arguments),
-            "folded": arguments.folded,
-            "activations": arguments.activations,
-            "flush_subnormals": arguments.flush_subnormals,
-            "synthetic": not arguments.images,
-            "pictures": names,
-            "layers": [_layer(layer, report) for layer in report.layers],
-            "findings": [{**asdict(each), "value": _finite(each.value), "overflow": each.overflow} for each in findings],
-            "keypoints": {
-                label: {**asdict(each), "picture": None if each.picture is None else names[each.picture]}
-                for label, each in shifts.items()
-            },
-        }
-        write_atomically(arguments.json, json.dumps(result, indent=1, allow_nan=False) + "\n")
-    return 0
+    result = {
+        "model": model.name,
+        "weights_sha256": file_sha256(weights_file(arguments.model, arguments.weights)),
+        "folded": arguments.folded,
+        "activations": arguments.activations,
+        "flush_subnormals": arguments.flush_subnormals,
+        "synthetic": not arguments.images,
+        "pictures": names,
+        "layers": [_layer(layer, report) for layer in report.layers],
+        "findings": [{**asdict(each), "overflow": each.overflow} for each in findings],
+        "keypoints": {
+            label: {**asdict(each), "picture": None if each.picture is None else names[each.picture]}
+            for label, each in shifts.items()
+        },
+    }
+    return Result("\n\n".join(sections), result)
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise before any work for wrong pictures and numbers, and for an output that could not be written."""
+    """Raise before any work for wrong pictures and numbers."""
     from epcore.pose.picture import open_picture
 
-    if arguments.json:
-        inputs = {os.path.realpath(path) for path in (*arguments.images, arguments.weights) if path}
-        if arguments.json != STDOUT and os.path.realpath(arguments.json) in inputs:
-            raise ValueError(f"--json {arguments.json} would overwrite an input")
-        check_writable(arguments.json)
     for option, value, least in (("--pictures", arguments.pictures, 1), ("--seed", arguments.seed, 0)):
         if value is not None and arguments.images:
             raise ValueError(f"{option} is for synthetic figures, and pictures are named: leave one of both out")
@@ -127,15 +122,11 @@ def _layer(layer: LayerReport, report: Readiness) -> dict[str, Any]:
         "largest": layer.range.largest,
         **asdict(layer.range),
         "parameters": None if layer.parameters is None else asdict(layer.parameters),
-        "sums": None if layer.sums is None else {key: _finite(value) for key, value in asdict(layer.sums).items()},
+        "sums": None if layer.sums is None else asdict(layer.sums),
         **{label: {"own": _error(layer.own[label]), "total": _error(layer.total[label])} for label in report.experiments},
     }
 
 
-def _error(error: Error) -> dict[str, float | None]:
+def _error(error: Error) -> dict[str, float]:
     """JSON has no infinity: null is an error that is not finite, and the noise ratio of no error at all."""
-    return {"relative": _finite(error.relative), "sqnr_db": _finite(error.sqnr)}
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None
+    return {"relative": error.relative, "sqnr_db": error.sqnr}

@@ -7,29 +7,27 @@ fault.
 from __future__ import annotations
 
 import argparse
-import os
+from typing import Any
 
 import numpy as np
 
 from epcore.backend import to_numpy
-from epcore.base.files import check_writable, open_atomically
+from epcore.commands.console import Input, add_output
 from epcore.commands.model import add_model_arguments, load_model
+from epcore.commands.result import Result
 from epcore.inference.engine import engine
 from epcore.not_numbers import require_numbers
+from epcore.port.store import read_tensor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
-    parser.add_argument("--input", required=True, metavar="X.npy", help="preprocessed float32 (N,R,R,3)")
-    parser.add_argument(
-        "--output", required=True, metavar="Y.npz", help="receives pafs, confs2, confs3, upscaled (Lite: the last two)"
-    )
+    parser.add_argument("--input", type=Input, required=True, metavar="X.npy", help="preprocessed float32 (N,R,R,3)")
+    help_text = "receives pafs, confs2, confs3, upscaled (Lite: the last two); - is standard output"
+    add_output(parser, "--output", required=True, metavar="Y.npz", help=help_text)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    check_writable(arguments.output)
-    if os.path.realpath(arguments.output) in (os.path.realpath(arguments.input), os.path.realpath(arguments.weights or "")):
-        raise ValueError(f"--output {arguments.output} would overwrite an input")
+def run(arguments: argparse.Namespace) -> Result:
     x = read_tensor(arguments.input)
     model = load_model(arguments)
     R = model.resolution
@@ -43,24 +41,5 @@ def run(arguments: argparse.Namespace) -> int:
     for array in maps.values():
         if array is not None:
             require_numbers(array, chosen, x)
-    with open_atomically(arguments.output) as file:
-        np.savez(file, **{label: to_numpy(array) for label, array in maps.items() if array is not None})  # type: ignore[arg-type]
-    return 0
-
-
-def read_tensor(path: str) -> np.ndarray:
-    """A .npy file of float32 numbers, C-contiguous. Raises OSError, ValueError or TypeError naming the file."""
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{path} is a folder, expected a .npy file")
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"there is no file {path}")
-    with open(path, "rb") as file:
-        try:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError, MemoryError) as error:  # also what np.save writes for object arrays: pickles
-            raise ValueError(f"{path} is not a .npy file of plain numbers: {error}") from None
-    if array.dtype != np.float32:
-        raise TypeError(f"{path} has dtype {array.dtype}, expected float32")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{path} has {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
-    return np.ascontiguousarray(array)
+    arrays: dict[str, Any] = {label: to_numpy(array) for label, array in maps.items() if array is not None}
+    return Result(files={arguments.output: lambda file: np.savez(file, **arrays)})

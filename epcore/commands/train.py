@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from epcore.base.files import check_writable, write_atomically
+from epcore.base.notices import say
 from epcore.base.progress import progress, progress_bar
+from epcore.base.table import Table
+from epcore.commands.console import INTERRUPTED, add_json
+from epcore.commands.result import Result
 
 if TYPE_CHECKING:
     from epcore.train.config import TrainConfig
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--range-test", action="store_true", help="find lambda_max instead of training")
     parser.add_argument("--range", nargs=2, type=float, default=(1e-6, 1.0), metavar=("LOWEST", "HIGHEST"), help="rates tested")
     parser.add_argument("--range-steps", type=int, default=100, metavar="STEPS", help="steps of the range test (%(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write the range test as JSON; - is standard output")
+    add_json(parser, "the range test")
     options = parser.add_argument_group("training", "defaults in brackets; a configuration file has the same names")
     for each in fields(TrainConfig):
         flag = f"--{each.name.replace('_', '-')}"
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             options.add_argument(flag, type=kind, default=None, choices=each.metadata["choices"], metavar=metavar, help=text)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Result:
     from epcore.train.config import TrainConfig, read_toml
     from epcore.train.distributed import find_processes
 
@@ -49,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     values: dict[str, Any] = read_toml(arguments.config) if arguments.config else {}
     if arguments.range_test:
         return _range_test(arguments, TrainConfig(**(values | given)))
+    if arguments.json:
+        raise ValueError("--json writes the result of --range-test: a training logs into its folder")
     if not arguments.output:
         raise ValueError("--output is missing: the folder of the run")
     folder = Path(arguments.output)
@@ -57,12 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _train_run(arguments, folder, values | given, processes)
     except Exception as error:
         if processes.count > 1:
-            print(f"epcore: error: process {processes.rank}: {' '.join(str(error).split())}", file=sys.stderr)
+            say(f"epcore: error: process {processes.rank}: {' '.join(str(error).split())}")
             processes.abort()
         raise
 
 
-def _train_run(arguments: argparse.Namespace, folder: Path, values: dict[str, Any], processes: Processes) -> int:
+def _train_run(arguments: argparse.Namespace, folder: Path, values: dict[str, Any], processes: Processes) -> Result:
     from epcore.train.config import TrainConfig, read_toml
     from epcore.train.run_folder import CONFIG
     from epcore.train.trainer import Trainer
@@ -77,7 +80,7 @@ def _train_run(arguments: argparse.Namespace, folder: Path, values: dict[str, An
         return _train(trainer)
 
 
-def _train(trainer: Any) -> int:
+def _train(trainer: Any) -> Result:
     stopping: list[int] = []
 
     def stop(number: int, _frame: object) -> None:
@@ -100,39 +103,33 @@ def _train(trainer: Any) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    code = 0 if finished else INTERRUPTED
     if not trainer.leads:
-        return 0 if finished else 130
+        return Result(code=code)
     if finished:
         best = "" if trainer.best is None else f"; best validation PCKh@50 {trainer.best:.1f}"
         seconds, waited, pictures = trainer.seconds, trainer.loader.seconds_waited, trainer.pictures
         speed = (
             f"; {pictures / seconds:.1f} pictures/s, {waited / seconds:.1%} of the time waiting for data" if pictures else ""
         )
-        print(f"{trainer.folder}: {trainer.steps_done} steps done{best}{speed}")
-        return 0
-    print(f"{trainer.folder}: stopped after step {trainer.steps_done} and saved; go on with --resume")
-    return 130
+        return Result(f"{trainer.folder}: {trainer.steps_done} steps done{best}{speed}")
+    return Result(f"{trainer.folder}: stopped after step {trainer.steps_done} and saved; go on with --resume", code=code)
 
 
-def _range_test(arguments: argparse.Namespace, config: TrainConfig) -> int:
+def _range_test(arguments: argparse.Namespace, config: TrainConfig) -> Result:
     from epcore.train.range_test import range_test
     from epcore.train.trainer import Trainer
 
-    if arguments.json:
-        check_writable(arguments.json)
     lowest, highest = arguments.range
     with Trainer(config, None) as trainer:
         test = range_test(
             trainer, lowest=lowest, highest=highest, steps=arguments.range_steps,
             progress=lambda numbers: progress(numbers, "step"),
         )  # fmt: skip
-    if arguments.json:
-        values = {"rates": test.rates, "losses": test.losses, "diverged_at": test.diverged_at, "lambda_max": test.suggestion}
-        write_atomically(arguments.json, json.dumps(values, indent=1) + "\n")
-        return 0
-    print(f"{'rate':>10}{'smoothed loss':>16}")
-    for index in range(0, len(test.rates), max(1, len(test.rates) // 25)):
-        print(f"{test.rates[index]:>10.2e}{test.losses[index]:>16.4g}")
-    print(f"diverged at {test.diverged_at:.2e}" if test.diverged_at else "did not diverge: test higher rates")
-    print(f"lambda_max: {test.suggestion:.2e}")
-    return 0
+    table, every = Table(">10.2e", ">16.4g"), max(1, len(test.rates) // 25)
+    rows = zip(test.rates[::every], test.losses[::every], strict=True)
+    lines = [table.line("rate", "smoothed loss"), *(table.line(*row) for row in rows)]
+    lines.append(f"diverged at {test.diverged_at:.2e}" if test.diverged_at else "did not diverge: test higher rates")
+    lines.append(f"lambda_max: {test.suggestion:.2e}")
+    values = {"rates": test.rates, "losses": test.losses, "diverged_at": test.diverged_at, "lambda_max": test.suggestion}
+    return Result("\n".join(lines), values)

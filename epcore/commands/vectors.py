@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from epcore import __version__
-from epcore.base.files import check_writable
-from epcore.commands.model import add_model_arguments, load_model, weights_sha256
-from epcore.commands.run import read_tensor
+from epcore.commands.console import Input, add_output
+from epcore.commands.model import add_model_arguments, load_model, weights_file
+from epcore.commands.result import Result
 from epcore.models import EfficientPose
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", required=True, metavar="FILE", help="receives the vectors and their manifest: .npz or .h5")
+    add_output(parser, "--output", named=True, required=True, help="receives the vectors and their manifest: .npz or .h5")
     add_model_arguments(parser, backend=False)
     parser.add_argument("--operators", action="store_true", help="every operator at small shapes instead of a network")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--input", metavar="X.npy", help="preprocessed float32 (N,H,W,3)")
-    source.add_argument("--image", metavar="IMAGE", help="a picture, preprocessed as `epcore predict` does")
+    source.add_argument("--input", type=Input, metavar="X.npy", help="preprocessed float32 (N,H,W,3)")
+    source.add_argument("--image", type=Input, metavar="IMAGE", help="a picture, preprocessed as `epcore predict` does")
     parser.add_argument("--seed", type=int, default=0, help="of the random input, if none is given, and of directions (0)")
     parser.add_argument("--batch", type=int, default=1, help="pictures of the random input (1)")
     parser.add_argument("--size", type=int, default=0, help="its height and width (default: the variant's resolution)")
@@ -31,12 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="of what is stored (float32)")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Result:
     from epcore.port.store import check_suffix, write_vectors
     from epcore.port.vectors import network_vectors, operator_vectors
+    from epcore.weights_tools.manifest import file_sha256
 
     check_suffix(arguments.output)
-    check_writable(arguments.output)
     if arguments.operators:
         vectors = operator_vectors(layout=arguments.layout, dtype=arguments.dtype, seed=arguments.seed)
         facts: dict[str, Any] = {}
@@ -54,18 +54,21 @@ def run(arguments: argparse.Namespace) -> int:
             dtype=arguments.dtype,
             seed=arguments.seed,
         )
-        facts = {"variant": arguments.model, "weights_sha256": weights_sha256(arguments), "input": source}
+        sha256 = file_sha256(weights_file(arguments.model, arguments.weights))
+        facts = {"variant": arguments.model, "weights_sha256": sha256, "input": source}
         what = f"{len(vectors.manifest['layers'])} layers of {model.name}"
     vectors.manifest |= {"epcore": __version__, **facts}
     write_vectors(arguments.output, vectors)
     size = sum(array.nbytes for array in vectors.arrays.values()) / 2**20
-    print(f"{arguments.output}: {what}, {len(vectors.arrays)} arrays, {size:.1f} MiB, {arguments.layout}, {arguments.dtype}")
-    return 0
+    facts_of_file = f"{len(vectors.arrays)} arrays, {size:.1f} MiB, {arguments.layout}, {arguments.dtype}"
+    return Result(f"{arguments.output}: {what}, {facts_of_file}")
 
 
 def _input(arguments: argparse.Namespace, model: EfficientPose) -> tuple[np.ndarray, str]:
     """x and where it comes from."""
     if arguments.input:
+        from epcore.port.store import read_tensor
+
         return read_tensor(arguments.input), "a stored tensor"
     if arguments.batch < 1:
         raise ValueError(f"--batch is {arguments.batch}, expected 1 or more")

@@ -8,16 +8,19 @@ epcore weights export FILE --model RT --output weights.safetensors --dtype float
 from __future__ import annotations
 
 import argparse
-import json
 
-from epcore.base.files import check_writable, write_atomically
+from epcore.base.table import Table
+from epcore.commands.console import Input, add_json, add_output
+from epcore.commands.model import names
+from epcore.commands.result import Result
+from epcore.models.variants import NETWORK_NAMES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     inspect = actions.add_parser("inspect", help="list every array of a weight file")
-    inspect.add_argument("file", metavar="FILE")
-    inspect.add_argument("--json", metavar="FILE", help="write layout, digest and arrays; - is standard output")
+    inspect.add_argument("file", type=Input, metavar="FILE")
+    add_json(inspect, "layout, digest and arrays")
     inspect.set_defaults(step=_inspect)
     for name, help_text in (
         ("import", "read a file of any layout into a network and write it as epcore's own, with a manifest"),
@@ -25,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         action = actions.add_parser(name, help=help_text)
         action.add_argument("file", metavar="FILE")
-        action.add_argument("--model", default="RT", help="RT to IV, RT_Lite to II_Lite, or B0 to B7 (default: RT)")
+        action.add_argument("--model", default="RT", metavar="NAME", help=f"{names(NETWORK_NAMES)} (default: RT)")
         action.add_argument("--low", metavar="FILE", help="a backbone's weights for the low-resolution branch")
-        action.add_argument("--output", required=True, metavar="FILE", help="ending in .h5, .npz or .safetensors")
-        action.add_argument("--manifest", metavar="FILE", help="write what went where as JSON; - is standard output")
+        add_output(action, "--output", named=True, required=True, help="ending in .h5, .npz or .safetensors")
+        add_json(action, "what went where", option="--manifest")
         action.add_argument(
             "--strict", action=argparse.BooleanOptionalAction, default=True, help="refuse a file that lacks arrays (default)"
         )
@@ -39,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.set_defaults(step=_convert, layout="NHWC", keras=False)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> Result:
     return arguments.step(arguments)
 
 
-def _inspect(arguments: argparse.Namespace) -> int:
+def _inspect(arguments: argparse.Namespace) -> Result:
     from epcore.weights_tools.load import read_weights
     from epcore.weights_tools.manifest import digest
 
@@ -55,52 +58,35 @@ def _inspect(arguments: argparse.Namespace) -> int:
             for i, layer in enumerate(layers)
             for role, array in layer.items()
         }
-    if arguments.json:
-        rows = [
-            {"name": name, "shape": array.shape, "dtype": str(array.dtype), "sha256": digest(array)}
-            for name, array in arrays.items()
-        ]
-        report = {"path": file.path, "layout": file.layout, "sha256": file.sha256, "arrays": rows}
-        write_atomically(arguments.json, json.dumps(report, indent=1) + "\n")
-        return 0
-    print(f"{file.path}\nlayout  {file.layout}\nsha256  {file.sha256}")
-    print(f"arrays  {len(arrays)}, {sum(array.size for array in arrays.values()):,} values\n")
-    width = max(map(len, arrays), default=0) + 2
+    rows = [
+        {"name": name, "shape": array.shape, "dtype": str(array.dtype), "sha256": digest(array)}
+        for name, array in arrays.items()
+    ]
+    report = {"path": file.path, "layout": file.layout, "sha256": file.sha256, "arrays": rows}
+    lines = [file.path, f"layout  {file.layout}", f"sha256  {file.sha256}"]
+    lines += [f"arrays  {len(arrays)}, {sum(array.size for array in arrays.values()):,} values", ""]
+    table = Table(f"<{max(map(len, arrays), default=0) + 2}", ">12", "<10", ">12.4g", "")
     for name, array in arrays.items():
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-        print(
-            f"{name:<{width}}{'x'.join(map(str, array.shape)) or 'scalar':>12}  {array.dtype!s:<8} {low:>11.4g} to {high:.4g}"
-        )
-    return 0
+        shape = "x".join(map(str, array.shape)) or "scalar"
+        lines.append(table.line(name, shape, f"  {array.dtype}", low, f" to {high:.4g}"))
+    return Result("\n".join(lines), report)
 
 
-def _convert(arguments: argparse.Namespace) -> int:
-    from epcore.commands.model import build_model
+def _convert(arguments: argparse.Namespace) -> Result:
     from epcore.export.keras import export_keras
     from epcore.export.weights import export_weights
-    from epcore.models import EfficientNet
-    from epcore.network import Network
+    from epcore.models import build_network
     from epcore.weights_tools.load import load_weights
 
     if arguments.keras and (arguments.layout, arguments.dtype) != ("NHWC", "float32"):
         raise ValueError(f"--keras writes NHWC and float32, not {arguments.layout} and {arguments.dtype}")
-    check_writable(arguments.output)
-    if arguments.manifest:
-        check_writable(arguments.manifest)
-    name = arguments.model.upper()
-    model: Network = EfficientNet(name) if name.startswith("B") else build_model(name)
+    model = build_network(arguments.model)
     manifest = load_weights(model, arguments.file, low=arguments.low, strict=arguments.strict)
     if arguments.keras:
         export_keras(model, arguments.output)
     else:
         export_weights(model, arguments.output, dtype=arguments.dtype, layout=arguments.layout)
-    if arguments.manifest:
-        write_atomically(arguments.manifest, json.dumps(manifest.to_json(), indent=1) + "\n")
-    if arguments.manifest != "-":
-        print(manifest)
-        if manifest.kept:
-            print(
-                f"{len(manifest.kept)} arrays of {model.name} are not of a backbone and keep their start values: to be trained"
-            )
-        print(f"wrote {arguments.output}")
-    return 0
+    kept = f"{len(manifest.kept)} arrays of {model.name} are not of a backbone and keep their start values: to be trained"
+    lines = [str(manifest), *([kept] if manifest.kept else []), f"wrote {arguments.output}"]
+    return Result("\n".join(lines), manifest.to_json())

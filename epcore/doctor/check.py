@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from epcore.backend import has_kernel, kernel_module, to_numpy, use_backend
+from epcore.backend import has_kernel, kernel_module, not_finite, to_numpy, use_backend
 from epcore.doctor.bounds import EPS, allowed
 from epcore.doctor.examples import Arrays, examples, normal
 from epcore.doctor.figure import HEAD_BOX, KEYPOINTS, PICTURE
+from epcore.models.variants import SHIPPED_WEIGHTS
 from epcore.ops import OPS
 
 BACKENDS = ("cpu", "cuda")
@@ -91,7 +91,7 @@ def _judge(what: str, got: np.ndarray, right: np.ndarray, bound: float) -> float
     """The largest error as a share of the bound. Raises WrongError beyond it."""
     if got.shape != right.shape or got.dtype != np.float32:
         raise WrongError(f"{what} is {got.dtype} {got.shape}, expected float32 {right.shape}")
-    if count := int((~np.isfinite(got)).sum()):
+    if count := not_finite(got):
         raise WrongError(f"{what}: {count} of {got.size} values are NaN or infinite")
     error = float(np.abs(got - right).max())
     if not error <= bound:
@@ -144,7 +144,7 @@ def check_plan(backend: str) -> str:
     model, plan = _network(backend)
     x, _ = preprocess(PICTURE, model.resolution)
     bright = to_numpy(plan(_put(backend)(x * np.float32(BRIGHT))).final)
-    if count := int((~np.isfinite(bright)).sum()):
+    if count := not_finite(bright):
         raise WrongError(f"{count} of {bright.size} values are NaN or infinite on a picture {BRIGHT} times too bright")
     outputs = plan(_put(backend)(x))
     exact = _shipped().astype(np.float64)
@@ -190,5 +190,5 @@ def _shipped() -> Any:
     import epcore
 
     model = epcore.EfficientPose("RT")
-    epcore.load_weights(model, Path(epcore.__file__).parent / "models" / "synthetic_rt.h5")
+    epcore.load_weights(model, SHIPPED_WEIGHTS["RT"])
     return model

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Generator
 from time import perf_counter
 from typing import Any
 
 from epcore import __version__
+from epcore.base.notices import say
 from epcore.doctor.check import CHECKS, NETWORKS
 from epcore.doctor.machine import machine, versions
 from epcore.doctor.parts import PARTS
@@ -22,8 +22,8 @@ PATIENCE = 4.0  # seconds without news after which people are told what takes so
 Report = dict[str, Any]
 
 
-def examine(processes: int, limit: float, show: Callable[[Report], None]) -> Report:
-    """The whole report. show is called with its first part, the machine, as soon as that is known.
+def examine(processes: int, limit: float) -> Generator[Report, None, None]:
+    """The report, twice: its first part, the machine, as soon as that is known, then the whole of it.
 
     processes: how many check at a time. limit: seconds that one check may take.
     """
@@ -32,7 +32,7 @@ def examine(processes: int, limit: float, show: Callable[[Report], None]) -> Rep
     with Pool(processes, limit) as pool:
         loaded = pool.ask(("compiled",))
         report["compiled"] = loaded["value"] if loaded["ok"] else None
-        show(report)
+        yield report
         checks = [] if loaded["ok"] else [_check(("check", "cpu", LOADED), loaded)]
         answers = _run(pool, _jobs() if loaded["ok"] else _parts())
         report["parts"] = [_part(name, answers["part", name]) for name in PARTS]
@@ -48,7 +48,7 @@ def examine(processes: int, limit: float, show: Callable[[Report], None]) -> Rep
     report["failed"] = [_full_name(row) for row in checks if row["status"] == WRONG]
     report["ok"] = not report["failed"]
     report["seconds"] = round(perf_counter() - started, 1)
-    return report
+    yield report
 
 
 def _tasks(backend: str) -> list[Task]:
@@ -74,11 +74,7 @@ def _run(pool: Pool, jobs: list[list[Task]]) -> dict[Task, Answer]:
     answers: dict[Task, Answer] = {}
     for news in pool.run(jobs, PATIENCE):
         if news is None:
-            print(
-                f"epcore doctor: {len(answers)} of {len(tasks)} done; compiling kernels, once a machine, takes longest",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"epcore doctor: {len(answers)} of {len(tasks)} done; compiling kernels, once a machine, takes longest")
         else:
             answers[news[0]] = news[1]
     return {task: answers[task] for task in tasks}

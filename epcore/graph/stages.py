@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from epcore.base.table import Table
 from epcore.graph import Graph
 from epcore.shapes import Shape
 
@@ -35,13 +36,14 @@ def stages(graph: Graph) -> dict[str, Stage]:
 def summarize(name: str, graph: Graph) -> str:
     """A text table of the graph at batch 1."""
     H, W, C = graph.input_shape
-    lines = [f"{name}: input {H}x{W}x{C}", f"  {'stage':<34}{'output':>16}{'layers':>8}{'parameters':>12}{'MACs':>16}"]
+    table = Table("<36", ">16", ">8", ">12,", ">16,")
+    lines = [f"{name}: input {H}x{W}x{C}", table.line("  stage", "output", "layers", "parameters", "MACs")]
     total = Stage()
     for stage, row in stages(graph).items():
         shape = "x".join(str(n) for n in row.shape[1:])
-        lines.append(f"  {stage:<34}{shape:>16}{row.layers:>8}{row.parameters:>12,}{row.macs:>16,}")
+        lines.append(table.line(f"  {stage}", shape, row.layers, row.parameters, row.macs))
         total.layers += row.layers
         total.parameters += row.parameters
         total.macs += row.macs
-    lines.append(f"  {'total':<34}{'':>16}{total.layers:>8}{total.parameters:>12,}{total.macs:>16,}")
+    lines.append(table.line("  total", "", total.layers, total.parameters, total.macs))
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
+from epcore.backend import require_finite
 from epcore.inference.encode import Program, redirect
 from epcore.inference.executor import executor
 from epcore.inference.plan import Outputs, Plan, Profile, timings
@@ -159,5 +160,4 @@ class CpuPlan(Plan[Outputs]):
             raise ValueError(f"x has shape {x.shape}, expected {self.input_shape}: compile again for another one")
         if not x.flags.c_contiguous:
             raise ValueError("x is not C-contiguous, expected np.ascontiguousarray(x)")
-        if not np.isfinite(x).all():
-            raise ValueError(f"x has {int((~np.isfinite(x)).sum())} values that are NaN or infinite")
+        require_finite(x, "x")

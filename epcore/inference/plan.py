@@ -19,6 +19,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 import numpy as np
 
 from epcore.backend import Array
+from epcore.base.checks import check_whole
 from epcore.graph import Graph
 from epcore.inference.step import Step
 from epcore.models.efficientpose import EfficientPose, PoseOutputs
@@ -120,8 +121,7 @@ def check_model(model: Network, batch: int, resolution: int | tuple[int, int] | 
         raise ValueError("the model is in training mode: call model.eval() first, plans use running statistics")
     if model.dtype != np.float32:
         raise TypeError(f"plans take float32 parameters, {model.name} has {model.dtype}")
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"batch is {batch!r}, expected a whole number above 0")
+    check_whole(batch, "batch")
     if resolution is None:
         height, width, _ = model.graph.input_shape
         return height, width

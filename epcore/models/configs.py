@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, floor
 
+from epcore.base.checks import check_whole
+
 KEYPOINT_COUNT = 16
 PAF_CHANNELS = 28  # 14 limbs, x and y
 
@@ -120,8 +122,7 @@ def scaled_config(phi: int) -> PoseConfig:
     EfficientNet-B<phi> on ImageNet rounded to a multiple of 16 (chosen here: the paper says nothing about other scales).
     Raises ValueError for another phi.
     """
-    if isinstance(phi, bool) or not isinstance(phi, int) or not 0 <= phi <= 7:
-        raise ValueError(f"phi is {phi!r}, expected a whole number from 0 to 7 (EfficientNet-B0 to B7)")
+    check_whole(phi, "phi", 0, 7, note=" (EfficientNet-B0 to B7)")
     for config in VARIANTS.values():
         if config.high == f"B{phi}":
             return config

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from epcore.backend import not_finite
 from epcore.shapes import Shape, kernel_from_nchw, nchw_to_nhwc
 
 FACTOR = 16  # how many times its own rounding a right port may differ by: sums in another order, fused multiply-adds
@@ -62,8 +63,8 @@ def _where(wrong: np.ndarray, port: np.ndarray) -> str:
     count = int(wrong.sum())
     if not count:
         return ""
-    if not np.isfinite(port).all():
-        return f"{int((~np.isfinite(port)).sum())} values are NaN or infinite"
+    if infinite := not_finite(port):
+        return f"{infinite} values are NaN or infinite"
     if wrong.ndim != 4:
         return f"{count} of {wrong.size} values"
     found = []

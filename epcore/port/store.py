@@ -1,10 +1,11 @@
-"""Named arrays with a manifest in one file, .npz or .h5: golden vectors, and what a port gives for them."""
+"""Files that go to and from ports: named arrays with a manifest, .npz or .h5 (golden vectors, and what a port gives for them),
+and a single tensor, .npy."""
 
 from __future__ import annotations
 
 import io
 import json
-import zipfile
+import os
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from epcore.base.files import write_atomically
+from epcore.backend import require_finite
+from epcore.base.files import decoding, write_atomically
 from epcore.weights_tools.formats import read_npz
 from epcore.weights_tools.keras_h5 import MAXIMUM_NAMES, Reader
 
@@ -59,12 +61,8 @@ def read_vectors(path: str | PathLike[str]) -> Vectors:
     """
     suffix, name = check_suffix(path), fspath(path)
     content = Path(path).read_bytes()
-    try:
+    with decoding(name, otherwise=f" or no {suffix} file"):
         arrays, manifest = read_npz(name, content) if suffix == ".npz" else _read_h5(name, content)
-    except (OSError, KeyError, RuntimeError, TypeError, EOFError, zipfile.BadZipFile, MemoryError, OverflowError) as error:
-        raise ValueError(f"{name} is damaged or no {suffix} file: {error}") from None
-    except ValueError as error:
-        raise ValueError(str(error) if name in str(error) else f"{name} is damaged: {error}") from None
     if not isinstance(manifest, dict):
         raise ValueError(f"{name} is damaged: its manifest is no JSON object")
     for key, array in arrays.items():
@@ -99,3 +97,20 @@ def _hard_linked(name: str, file: h5py.File) -> list[str]:
         if len(paths) + len(waiting) > MAXIMUM_NAMES:
             raise ValueError(f"{name} holds more than {MAXIMUM_NAMES} names")
     return paths
+
+
+def read_tensor(path: str) -> np.ndarray:
+    """A .npy file of float32 numbers, C-contiguous. Raises OSError, ValueError or TypeError naming the file."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path} is a folder, expected a .npy file")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file {path}")
+    with open(path, "rb") as file:
+        try:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, EOFError, MemoryError) as error:  # also what np.save writes for object arrays: pickles
+            raise ValueError(f"{path} is not a .npy file of plain numbers: {error}") from None
+    if array.dtype != np.float32:
+        raise TypeError(f"{path} has dtype {array.dtype}, expected float32")
+    require_finite(array, path)
+    return np.ascontiguousarray(array)

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from epcore.base.files import write_atomically
 from epcore.cli import main
 from epcore.commands.predict import overlay_names
 from epcore.pose.skeleton import KEYPOINTS
@@ -187,31 +186,6 @@ def test_bad_weights(data_path, capsys: pytest.CaptureFixture[str]) -> None:
         assert Path(weights).name in message
     message = refused(["a.png", "--model", "I", "--weights", str(release), "--json", "out.json"], capsys)
     assert "EfficientPose I" in message
-
-
-def test_failed_writes_leave_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "out.json"
-    write_atomically(target, "old")
-
-    def fail(*paths: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(target, "new")
-    assert target.read_text() == "old"
-    assert files(tmp_path) == {"out.json"}
-
-
-def test_links_and_devices_stay_what_they_are(tmp_path: Path) -> None:
-    (tmp_path / "real").write_text("old")
-    (tmp_path / "link").symlink_to("real")
-    write_atomically(tmp_path / "link", "new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real").read_text() == "new"
-    if Path("/dev/null").is_char_device():
-        write_atomically("/dev/null", "gone")
-        assert Path("/dev/null").is_char_device()
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])

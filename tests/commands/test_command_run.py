@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from epcore.cli import main
-from epcore.commands.run import read_tensor
 from epcore.models import EfficientPose
+from epcore.port.store import read_tensor
 
 MAPS = ("pafs", "confs2", "confs3", "upscaled")
 

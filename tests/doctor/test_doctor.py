@@ -122,15 +122,15 @@ def test_other_shapes_types_and_missing_gradients(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("value", [np.nan, 2e-5])
 def test_plans_that_are_wrong(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    import epcore.inference.plan
+    import epcore.inference.cpu_plan
 
-    right = epcore.inference.plan.Plan.__call__
+    right = epcore.inference.cpu_plan.CpuPlan.__call__
 
     def spoilt(self: Any, x: np.ndarray) -> Any:
         outputs = right(self, x)
         return type(outputs)(outputs.pafs + np.float32(value), outputs.confs, outputs.upscaled, outputs.passes)
 
-    monkeypatch.setattr(epcore.inference.plan.Plan, "__call__", spoilt)
+    monkeypatch.setattr(epcore.inference.cpu_plan.CpuPlan, "__call__", spoilt)
     with pytest.raises(WrongError, match=r"^pafs"):
         run_check("cpu", PLAN)
 

@@ -15,7 +15,6 @@ from tolerances import outputs_and_bounds
 import epcore
 from epcore.backend import use_backend
 from epcore.cli import main
-from epcore.commands.model import build_model
 from epcore.evaluate.dataset import map_predictor
 from epcore.export.keras import export_keras
 from epcore.export.weights import export_weights
@@ -247,12 +246,6 @@ class TestCommands:
     def test_no_weights(self, lite: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["predict", "noise.png", "--model", "RT_Lite"]) == 2
         assert "no weights for EfficientPose RT_Lite: name a file with --weights FILE" in capsys.readouterr().err
-
-    def test_names(self) -> None:
-        assert build_model("ii lite").name == "EfficientPose II Lite"
-        assert build_model("ii").name == "EfficientPose II"
-        with pytest.raises(ValueError, match="unknown Lite variant 'III'"):
-            build_model("III_Lite")
 
 
 @pytest.mark.parametrize("variant", ["RT", "I"])

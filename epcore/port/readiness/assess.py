@@ -8,12 +8,11 @@ with everything before it rounded as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from epcore.base.progress import progress
 from epcore.graph import INPUT, Node
 from epcore.ops import OPS
 from epcore.port.readiness.device import Arrays, DeviceNetwork, compute
@@ -97,17 +96,25 @@ class Readiness:
 
 
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
+Progress = Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]]
 TREE_SUMS, CHAIN_SUMS = "float16_tree_sums", "float16_chain_sums"  # of squeeze-and-excitation, see `rounding`
 
 
 def assess(
-    network: DeviceNetwork, inputs: Sequence[np.ndarray], *, final: str | None = None, affine: bool = True, flush: bool = False
+    network: DeviceNetwork,
+    inputs: Sequence[np.ndarray],
+    *,
+    final: str | None = None,
+    affine: bool = True,
+    flush: bool = False,
+    progress: Progress = iter,
 ) -> Readiness:
     """Ranges and experiments of a network from `device_network`.
 
     inputs: preprocessed pictures (1,H,W,3) float32, all of one shape. final: label of the confidence maps to decode. affine:
-    int8 maps have a zero point. flush: subnormal halves become zero. Raises ValueError without inputs, for shapes that differ
-    and for a network whose values are not numbers in float32 already; else as `Network.run`.
+    int8 maps have a zero point. flush: subnormal halves become zero. progress: goes through the pictures, once a pass. Raises
+    ValueError without inputs, for shapes that differ and for a network whose values are not numbers in float32 already; else
+    as `Network.run`.
     """
     if not inputs:
         raise ValueError("inputs is empty, expected at least one picture")
@@ -115,23 +122,23 @@ def assess(
         network.source.check_input(x)
         if x.shape != inputs[0].shape:
             raise ValueError(f"inputs have shapes {inputs[0].shape} and {x.shape}, expected one shape for all")
-    layers = _measure(network, inputs)
+    layers = _measure(network, inputs, progress)
     experiments: dict[str, Rounding] = {FLOAT16: Half(flush)}
     if any(OPS[node.op].averages_map for node in network.nodes.values()):
         experiments |= {TREE_SUMS: Half(flush, "tree"), CHAIN_SUMS: Half(flush, "chain")}
     experiments[INT8] = Int8({name: (layer.range.minimum, layer.range.maximum) for name, layer in layers.items()}, affine)
-    keypoints = _compare(network, inputs, layers, experiments, final)
+    keypoints = _compare(network, inputs, layers, experiments, final, progress)
     return Readiness(network, list(layers.values()), keypoints, list(experiments), affine, flush)
 
 
 # ---- first pass: float32, observed -----------------------------------------------------------------------------------
 
 
-def _measure(network: DeviceNetwork, inputs: Sequence[np.ndarray]) -> dict[str, LayerReport]:
+def _measure(network: DeviceNetwork, inputs: Sequence[np.ndarray], progress: Progress) -> dict[str, LayerReport]:
     observers = {name: Observer(len(inputs)) for name in (INPUT, *network.nodes)}
     sums: dict[str, Sums] = {}
     shapes: dict[str, Shape] = {}
-    for x in progress(inputs, "picture"):
+    for x in progress(inputs):
         values = {INPUT: x}
         observers[INPUT].add(x)
         for node, finished in network.schedule():
@@ -178,6 +185,7 @@ def _compare(
     layers: dict[str, LayerReport],
     experiments: Mapping[str, Rounding],
     final: str | None,
+    progress: Progress,
 ) -> dict[str, Decoded]:
     """Fill in the layers' errors; the keypoints."""
     parameters = {label: rounding.parameters(network) for label, rounding in experiments.items()}
@@ -185,7 +193,7 @@ def _compare(
     for layer in layers.values():
         layer.own, layer.total = ({label: Error() for label in experiments} for _ in range(2))
 
-    for x in progress(inputs, "picture"):
+    for x in progress(inputs):
         exact = {INPUT: x}
         rounded = {label: {INPUT: rounding.value(INPUT, x)} for label, rounding in experiments.items()}
         for label in experiments:
