@@ -2,8 +2,9 @@
 
 A piece ("block") has no jump in it and no label but at its beginning. Loops are found as compilers find them: a jump back to a
 piece from which one comes to the jump, and all pieces on the way. The work of a kernel is in the piece of a loop with the most
-vector multiply-adds; of kernels without any, in the innermost loop, in the piece with the most vector arithmetic, or moves. The multiply-adds of a piece that divides too are a
-polynomial of the exponential: they count only as arithmetic there, or every activation would outweigh the sum before it.
+vector multiply-adds; of kernels without any, in the innermost loop, in the piece with the most vector arithmetic, or moves.
+The multiply-adds of a piece that divides too are a polynomial of the exponential: they count as other arithmetic there, or
+every activation would outweigh the sum before it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _LABEL = re.compile(r'^("[^"]*"|[^\s"#:]+):')
 _LOCAL = re.compile(r"\.L|L?BB\d|Lloh|ltmp|Ltmp|LCPI|Lfunc")
 _ESCAPED = re.compile(r"_([0-9a-f]{2})")
 
-# x86 (AT&T syntax: the destination stands last) and AArch64, whose vector operands have a shape ("v0.4s") or a name of 128 bits.
+# x86 (AT&T syntax: the destination stands last) and AArch64, whose vector operands have a shape ("v0.4s") or 128 bits ("q0").
 _MULTIPLY_ADD = re.compile(r"vfn?m(add|sub)\w*p[sd]|fml[as]")
 _ARITHMETIC = re.compile(
     r"v?(add|sub|mul|div|max|min|cmp\w*|blend\w*|and|andn|or|xor|rndscale|scalef|sqrt|cvt\w*)p[sd]2?\w*|vcvt\w+|"
@@ -97,7 +98,8 @@ class Function:
 def functions(assembly: str) -> list[Function]:
     """All functions of a module's assembly that have instructions, in its order."""
     found: list[Function] = []
-    symbol, lines = "", []
+    symbol = ""
+    lines: list[str] = []
     for line in [*assembly.splitlines(), "end:"]:
         label = _LABEL.match(line)
         if label and not _LOCAL.match(label[1]):

@@ -110,7 +110,7 @@ def step_kernels(kind: str) -> list[Compiled]:
 
 
 def _check_compiler() -> None:
-    if numba.config.DISABLE_JIT:
+    if not isinstance(numba.njit(_check_compiler), Dispatcher):  # it gives the function back
         raise RuntimeError("NUMBA_DISABLE_JIT is set: kernels run as Python, and there is no machine code of them")
 
 
@@ -136,7 +136,9 @@ def _watch(use: str, action: Callable[[], Any], found: list[Compiled]) -> Any:
 def _compiled(use: str, dispatcher: Any, signature: tuple[Any, ...]) -> Compiled:
     function = dispatcher.py_func
     name = f"{function.__module__}.{function.__qualname__.replace('.<locals>', '')}"
-    return Compiled(use, name, shown_path(function.__code__.co_filename), function.__code__.co_firstlineno, dispatcher, signature)
+    return Compiled(
+        use, name, shown_path(function.__code__.co_filename), function.__code__.co_firstlineno, dispatcher, signature
+    )
 
 
 def shown_path(path: str | Path) -> str:

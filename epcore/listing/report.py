@@ -11,12 +11,10 @@ from epcore.backend import has_kernel, kernel_module
 from epcore.inference.steps import kinds
 from epcore.kernels.cpu.processor import PROCESSOR, choices
 from epcore.kernels.cuda.loader import Source
+from epcore.listing import PLAN, WRITTEN
 from epcore.listing.assembly import Function
 from epcore.listing.compiled import BACKWARD, Compiled, operator_run, shown_path, step_kernels
 from epcore.ops import OPS
-
-PLAN = "plan"
-WRITTEN = ("reference", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -67,15 +65,15 @@ def names() -> tuple[list[str], list[str]]:
 def report(name: str, *, backend: str | None = None, example: int = 0) -> KernelReport:
     """Of an operator, by its name, or of a step of the plans: "band", or "plan.add" where an operator has that name too.
 
-    backend: the only one to look at; kernels are run and watched where it is "cpu" or None. Raises ValueError for an unknown name,
-    backend or example, and for a backend that has no kernel of it; RuntimeError where NUMBA_DISABLE_JIT is set.
+    backend: the only one to look at; kernels are run and watched where it is "cpu" or None. Raises ValueError for an unknown
+    name, backend or example, and for a backend that has no kernel of it; RuntimeError where NUMBA_DISABLE_JIT is set.
     """
     operators, steps = names()
     step = name.removeprefix(f"{PLAN}.")
+    if backend not in (None, *WRITTEN):
+        raise ValueError(f"unknown backend {backend!r}: expected one of {', '.join(WRITTEN)}")
     if name in operators:
-        places = [_place(name, each) for each in WRITTEN if backend in (None, each) and (backend or has_kernel(name, each))]
-        if backend is not None and backend not in WRITTEN:
-            raise ValueError(f"unknown backend {backend!r}: expected one of {', '.join(WRITTEN)}")
+        places = [_place(name, each) for each in WRITTEN if backend == each or (backend is None and has_kernel(name, each))]
         if backend in (None, "cuda") and has_kernel(name, "cuda"):
             places += _cuda_sources(name)
         if backend in (None, "cpu") and has_kernel(name, "cpu"):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from epcore.kernels.cpu.processor import CHOICES, PROCESSOR
+from epcore.listing import ALL
 from epcore.listing.assembly import Block, Function
 from epcore.listing.compiled import Compiled
 from epcore.listing.report import KernelReport
-
-INNER, ALL = "inner", "all"  # what of the machine code is shown
 
 
 def report_text(report: KernelReport) -> str:
