@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(INNER, ALL),
         help="print the inner loop of the machine code, or a function",
     )
+    parser.add_argument("--backward", action="store_true", help="machine code of the gradient's kernels instead")
     parser.add_argument("--llvm", action="store_true", help="print that function as LLVM optimised it")
     parser.add_argument("--function", type=int, metavar="N", help="which function of the table that --assembly prints")
     add_json(parser, "where it is written and what it is compiled with")
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> Result:
     if machine_code:
         from epcore.listing.text import assembly_text, functions_text
 
-        functions = found.functions()
+        functions = found.functions(backward=arguments.backward)
         number = arguments.function or 0
         if not 0 <= number < len(functions):
             raise ValueError(f"--function is {number}: expected 0 to {len(functions) - 1}")

@@ -37,13 +37,18 @@ class KernelReport:
     kernels: list[Compiled]
     choices: dict[str, int | str]
 
-    def functions(self, use: str | None = None) -> list[tuple[Compiled, Function]]:
-        """Machine code of the kernels (of those for one use: forward, backward); its first is the forward one with the most
-        work. Raises ValueError where nothing is compiled."""
-        found = [(kernel, each) for kernel in self.kernels if use in (None, kernel.use) for each in kernel.functions]
+    def functions(self, *, backward: bool = False) -> list[tuple[Compiled, Function]]:
+        """Machine code of the kernels of the forward pass (or of the gradient), that with the most work first. Compiles them.
+
+        Raises ValueError where there is none.
+        """
+        kernels = [kernel for kernel in self.kernels if (kernel.use == BACKWARD) is backward]
+        found = [(kernel, each) for kernel in kernels for each in kernel.functions]
         if not found:
-            raise ValueError(f"{self.name} has no machine code of its own here: nothing that Numba compiles runs it")
-        return sorted(found, key=lambda pair: (pair[0].use != BACKWARD, pair[1].hottest.weight), reverse=True)
+            raise ValueError(
+                f"{self.name} has no machine code to show: no function that Numba compiles for it has vectors in a loop"
+            )
+        return sorted(found, key=lambda pair: pair[1].hottest.weight, reverse=True)
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`, without machine code."""
