@@ -30,14 +30,19 @@ def weights_file(name: str) -> Path:
 
 
 def published(name: str) -> Network:
-    """With the authors' weights where they are at hand (RT, I, their Lite models), else random ones with the running statistics
-    of a random picture: the time does not depend on them, but values that grow from layer to layer could not be compared."""
+    """With the authors' weights where they are at hand (RT, I, their Lite models), else random ones, on which time does not
+    depend, with the running statistics of a random picture. Then a deep network changes its maps by a quarter when its input
+    changes by an epsilon (IV), and right results could not be told from wrong ones; with batch norms' scales halved none does
+    by more than a few epsilons."""
     model = build_network(name)
     if isinstance(model, epcore.EfficientPose) and weights_file(name).is_file():
         epcore.load_weights(model, weights_file(name))
         return model
     without_drop_connect(model).momentum = 0.0
     model.train().run(np.random.default_rng(0).standard_normal((1, *model.graph.input_shape), np.float32))
+    for key in model.parameters:
+        if key.endswith("/gamma"):
+            model.parameters[key] *= np.float32(0.5)
     return model.eval()
 
 
@@ -61,7 +66,7 @@ def bench_inference(variant: str, batch: int, book: Book, benchmark: Any) -> Non
             continue  # its file holds the authors' weights, the others random ones: the same work on other numbers
         # TFLite's weights are stored in half precision, the others differ by the order of sums.
         tolerance = 3e-2 if "TFLite" in name else 1e-4
-        assert np.abs(run(inputs[0]) - expected).max() <= tolerance * max(1, np.abs(expected).max()), name
+        assert np.abs(run(inputs[0]) - expected).max() <= tolerance * np.abs(expected).max(), name
     case = f"{variant}, batch {batch}"
     for name, reason in missing.items():
         book.note("Inference", f"{case}: {name} is missing, {reason}.")
