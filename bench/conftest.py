@@ -47,10 +47,15 @@ class Book:
         self.rows: list[Row] = []
         self.peaks: dict[str, float] = {}
         self.sections: dict[str, str] = {}
+        self.notes: dict[str, list[str]] = {}
         self.curves: dict[str, list[tuple[float, Row]]] = {}
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
+
+    def note(self, group: str, text: str) -> None:
+        """A line below a group's table: what could not be measured."""
+        self.notes.setdefault(group, []).append(text)
 
     def section(self, title: str, text: str) -> None:
         """Text with a form of its own, after the tables."""
@@ -63,6 +68,7 @@ class Book:
         for group in groups:
             if not group.startswith(KERNEL):
                 lines += ["", f"### {group}", "", *self._table(group)]
+                lines += ["", *self.notes[group]] if group in self.notes else []
         if kernels := [group for group in groups if group.startswith(KERNEL)]:
             lines += ["", "### Kernels: all shapes of an operator together", ""]
             lines.append("| operator | shapes | epcore ms | PyTorch ms | ratio | median ratio | worst ratio | GFLOP/s | GB/s |")
@@ -189,7 +195,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if details := book.details():
         (folder / "kernels.md").write_text(details + "\n")
     rows = [asdict(row) for row in book.rows]
-    (folder / "results.json").write_text(json.dumps({"machine": machine(), "peaks": book.peaks, "rows": rows}, indent=1))
+    (folder / "results.json").write_text(
+        json.dumps({"machine": machine(), "peaks": book.peaks, "rows": rows, "notes": book.notes}, indent=1)
+    )
     terminalreporter.write_line(text)
     try:
         import growth

@@ -1,7 +1,7 @@
 """The runtimes people would use instead, each as a function from x (N,R,R,3) float32 to the last maps.
 
 Peers are given every courtesy: batch norms folded, channels-last tensors, the same number of threads, no gradient
-bookkeeping. A peer that is not installed, or has no model of a variant, is left out.
+bookkeeping. A peer that is not installed, or has no model of a variant, is missing, and says why.
 """
 
 from __future__ import annotations
@@ -29,45 +29,67 @@ from epcore.threads import get_threads
 Runner = Callable[[np.ndarray], np.ndarray]
 
 
-def peers(model: Network, batch: int) -> dict[str, Runner]:
-    """Every peer at hand for this model."""
-    found: dict[str, Runner | None] = {
-        "TFLite + XNNPACK": tflite(model, batch),
-        "ONNX Runtime": onnx_runtime(model, batch),
-        "PyTorch": pytorch(model),
-    }
-    return {name: runner for name, runner in found.items() if runner is not None}
+class MissingError(Exception):
+    """Why a peer cannot run a network here."""
 
 
-def tflite(model: Network, batch: int) -> Runner | None:
+def peers(model: Network, batch: int) -> tuple[dict[str, Runner], dict[str, str]]:
+    """(every peer at hand for this model, why the others are not)."""
+    found: dict[str, Runner] = {}
+    missing: dict[str, str] = {}
+    for name, make in (("TFLite + XNNPACK", tflite), ("ONNX Runtime", onnx_runtime), ("PyTorch", pytorch)):
+        try:
+            found[name] = make(model, batch)
+        except MissingError as error:
+            missing[name] = str(error)
+    return found, missing
+
+
+def final_label(model: Network) -> str:
+    """The output that is compared: the last maps."""
+    labels = list(model.graph.outputs)
+    return "upscaled" if "upscaled" in labels else labels[-1]
+
+
+def tflite(model: Network, batch: int) -> Runner:
     """The authors' published conversion (weights stored in half precision, computed in single)."""
     try:
         from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        return None
-    path = Path(os.environ.get("EPCORE_DATA", "")) / f"release/{model.name.replace(' Lite', '_LITE').replace(' ', '')}.tflite"
-    if not path.is_file() or batch != 1:
-        return None
+    except ImportError as error:
+        raise MissingError("ai-edge-litert is not installed") from error
+    file = f"EfficientPose{model.name.removeprefix('EfficientPose ').replace(' Lite', '_LITE')}.tflite"
+    path = Path(os.environ.get("EPCORE_DATA", "")) / "release" / file
+    if not path.is_file():
+        raise MissingError(f"no published file {file} at hand")
     interpreter = Interpreter(str(path), num_threads=get_threads())
-    interpreter.allocate_tensors()
+    shapes = model.graph.shapes(batch)
     source = interpreter.get_input_details()[0]["index"]
-    target = next(each["index"] for each in interpreter.get_output_details() if "upscaled" in each["name"])
+    if batch != 1:
+        interpreter.resize_tensor_input(source, shapes["input"])
+    try:
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise MissingError(f"{file} takes one picture at a time") from error
+    wanted = shapes[model.graph.outputs[final_label(model)]]
+    outputs = [each["index"] for each in interpreter.get_output_details() if tuple(each["shape"]) == wanted]
+    if not outputs:
+        raise MissingError(f"{file} gives no maps {wanted} for {batch} pictures")
 
     def run(x: np.ndarray) -> np.ndarray:
         interpreter.set_tensor(source, x)
         interpreter.invoke()
-        return interpreter.tensor(target)()
+        return interpreter.tensor(outputs[-1])()
 
     return run
 
 
-def onnx_runtime(model: Network, batch: int) -> Runner | None:
+def onnx_runtime(model: Network, batch: int) -> Runner:
     """The network as an ONNX model, batch norms folded, optimised by ONNX Runtime as far as it can."""
     try:
         import onnxruntime
         from onnx_graph import build
-    except ImportError:
-        return None
+    except ImportError as error:
+        raise MissingError("onnxruntime or onnx is not installed") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = get_threads()
     proto, final = build(model)
@@ -75,12 +97,12 @@ def onnx_runtime(model: Network, batch: int) -> Runner | None:
     return lambda x: session.run([final], {"x": x})[0]
 
 
-def pytorch(model: Network) -> Runner | None:
+def pytorch(model: Network, batch: int) -> Runner:
     """The fused steps run by torch.nn.functional on channels-last tensors."""
     try:
         import torch
-    except ImportError:
-        return None
+    except ImportError as error:
+        raise MissingError("torch is not installed") from error
     import torch.nn.functional as F  # noqa: N812
 
     torch.set_num_threads(get_threads())
@@ -129,8 +151,7 @@ def pytorch(model: Network) -> Runner | None:
                 return act(x, step.activation)
         raise ValueError(step.operator)
 
-    labels = list(model.graph.outputs)
-    final = model.graph.outputs["upscaled" if "upscaled" in labels else labels[-1]]
+    final = model.graph.outputs[final_label(model)]
 
     def run(x: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

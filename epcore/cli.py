@@ -26,6 +26,7 @@ COMMANDS = {
     "vectors": "golden vectors of every layer, or of every operator, for ports",
     "diff": "where a port diverges from epcore, and why",
     "readiness": "what float16 and int8 would do to a network",
+    "kernel": "where an operator is written, how it is compiled here, and its inner loop",
     "doctor": "what this machine is, and whether every kernel is right on it",
     "export-onnx": "a network as an ONNX file for other runtimes",
 }

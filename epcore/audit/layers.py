@@ -23,7 +23,8 @@ FLOAT32 = 4
 
 @dataclass(frozen=True)
 class LayerCount:
-    """One node at batch 1. share: of the network's MACs. activation_bytes: of its output. receptive_field: side, pixels."""
+    """One node at batch 1. share: of the network's MACs. activation_bytes: of its output.
+    moved_bytes: inputs, parameters and output once. receptive_field: side, pixels."""
 
     name: str
     op: str
@@ -35,6 +36,7 @@ class LayerCount:
     share: float
     flops: int
     activation_bytes: int
+    moved_bytes: int
     intensity: float
     receptive_field: int
 
@@ -62,6 +64,7 @@ def count_layers(graph: Graph, *, input_shape: Shape | None = None) -> list[Laye
                 costs[node.name].macs / total if total else 0.0,
                 flops,
                 FLOAT32 * prod(shapes[node.name]),
+                moved,
                 flops / moved,
                 fields[node.name],
             )

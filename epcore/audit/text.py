@@ -8,6 +8,7 @@ from epcore.audit.compare import BILLION, Cell, CountedRow, check_table_1, check
 from epcore.audit.layers import LayerCount
 from epcore.audit.summary import ModelMemory, ModelWork, count_work, openpose_readings
 from epcore.audit.tables import ACCURACY
+from epcore.audit.timing import StageTime
 from epcore.base.table import Table
 
 
@@ -114,6 +115,25 @@ def _layer(layer: LayerCount) -> tuple[object, ...]:
         layer.name, layer.op, inputs, shape_text(layer.output[1:]), layer.parameters, layer.macs, layer.share,
         layer.activation_bytes / 1024, layer.intensity, layer.receptive_field,
     )  # fmt: skip
+
+
+def stages_text(model: str, stages: Sequence[StageTime], threads: int) -> str:
+    """Measured milliseconds beside work and bytes."""
+    width = max(len(each.stage) for each in stages) + 2
+    table = Table(f"<{width}", ">8", ">14,", ">10,.2f", ">10.3f", ">9.1%", ">10.1f", ">8.1f")
+    total = sum(each.seconds for each in stages)
+    work, size = sum(each.flops for each in stages), sum(each.bytes for each in stages)
+    rows = [(each.stage, each.layers, each.flops, each.bytes, each.seconds) for each in stages]
+    rows.append(("total", sum(each.layers for each in stages), work, size, total))
+    lines = [
+        f"{model} compiled, batch 1, {threads} thread{'' if threads == 1 else 's'}: the median of every step by itself",
+        table.line("stage", "layers", "FLOPs", "MiB", "ms", "share", "GFLOP/s", "GB/s"),
+    ]
+    for name, layers, flops, moved, seconds in rows:
+        rate, traffic = (flops / seconds / 1e9, moved / seconds / 1e9) if seconds else (0.0, 0.0)
+        lines.append(table.line(name, layers, flops, moved / 2**20, seconds * 1e3, seconds / total, rate, traffic))
+    lines.append("MiB: what the layers move by themselves; a plan fuses them and moves less, so GB/s may exceed the memory's.")
+    return "\n".join(lines)
 
 
 def shape_text(shape: Sequence[int]) -> str:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_json(parser, "the rows of the tables")
+    add_json(parser, "the rows of the tables, and what --time measured,")
     add_output(parser, "--html", help="write everything as a page with charts, in one file")
     parser.add_argument("--layers", metavar="NAME", help=f"every layer of one network: {names(NETWORK_NAMES)}")
+    parser.add_argument("--time", action="store_true", help="with --layers: its plan on this CPU, milliseconds by stage")
     parser.add_argument("--memory", action="store_true", help="bytes of parameters, inference, plans and a training step")
 
 
@@ -26,9 +27,15 @@ def run(arguments: argparse.Namespace) -> Result:
     from epcore.audit.summary import count_memory
     from epcore.audit.text import memory_text, tables_text
 
+    if arguments.time and not arguments.layers:
+        raise ValueError("--time measures one network: name it with --layers")
     layers = _layers(arguments.layers) if arguments.layers else ""
     rows = count_rows()
-    if layers:
+    report: dict[str, object] = {"rows": [_row(counted) for counted in rows]}
+    if arguments.time:
+        times, report["time"] = _time(arguments.layers)
+        text = f"{layers}\n\n{times}"
+    elif layers:
         text = layers
     elif arguments.memory:
         text = memory_text(count_memory())
@@ -39,7 +46,7 @@ def run(arguments: argparse.Namespace) -> Result:
         from epcore.audit.page import render
 
         files[arguments.html] = render()
-    return Result(text, {"rows": [_row(counted) for counted in rows]}, files=files)
+    return Result(text, report, files=files)
 
 
 def _layers(name: str) -> str:
@@ -49,6 +56,17 @@ def _layers(name: str) -> str:
 
     name = network_name(name)
     return layers_text(name, count_layers(find_row(name).graph() if name in MODELS else build_network(name).graph))
+
+
+def _time(name: str) -> tuple[str, dict[str, object]]:
+    from epcore.audit.text import stages_text
+    from epcore.audit.timing import time_stages
+    from epcore.threads import get_threads
+
+    name = network_name(name)
+    stages = time_stages(build_network(name))
+    report = {"model": name, "threads": get_threads(), "stages": [vars(each) for each in stages]}
+    return stages_text(name, stages, get_threads()), report
 
 
 def _row(counted: CountedRow) -> dict[str, object]:
