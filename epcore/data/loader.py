@@ -24,7 +24,7 @@ from epcore.pose.encode import LIMB_WIDTH, LOW_STRIDE, Targets, render_targets
 from epcore.pose.preprocess import normalize
 from epcore.pose.skeleton import FLIP_PERMUTATION
 
-_ORDER = 1  # stream of random numbers; the samples' changes have 2, the trainer's drop-connect 3
+_ORDER = 1  # stream of random numbers; the pictures' changes have 2, drop-connect 3
 
 
 @dataclass(frozen=True)

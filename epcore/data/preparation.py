@@ -13,7 +13,7 @@ import numpy as np
 from epcore.data.augment import Augmentation, crop_matrix, transform_person, warp
 from epcore.data.record import Person, Record, crop_square
 
-_CHANGES = 2  # stream of random numbers; the loader's order has 1, the trainer's drop-connect 3
+_CHANGES = 2  # stream of random numbers; the order of pictures has 1, drop-connect 3
 
 
 class Dataset(Protocol):
