@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.io import savemat
 
-from epcore.data.mpii import MAT_NAME
+from epcore.data.mpii_annotations import MAT_NAME
 
 EMPTY = np.zeros((0, 0))
 

@@ -13,7 +13,7 @@ from epcore.commands.console import add_folder, add_json, add_output
 from epcore.commands.result import Result
 
 if TYPE_CHECKING:
-    from epcore.data.mpii import Annotations
+    from epcore.data.mpii_annotations import Annotations
     from epcore.data.record import Record
 
 _LISTED = 20  # problems printed; --json has all
@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> Result:
 
 
 def _check(arguments: argparse.Namespace) -> Result:
-    from epcore.data.mpii import broken_pictures, find_mat, images_folder, picture_paths, read_annotations
+    from epcore.data.mpii import broken_pictures, images_folder, picture_paths
+    from epcore.data.mpii_annotations import find_mat, read_annotations
 
     mat, images = find_mat(arguments.folder), images_folder(arguments.folder)
     annotations = read_annotations(mat, images)
@@ -64,7 +65,7 @@ def _check(arguments: argparse.Namespace) -> Result:
 
 
 def _report(annotations: Annotations, broken: dict[str, str]) -> dict[str, Any]:
-    from epcore.data.mpii import split_names
+    from epcore.data.mpii_splits import split_names
     from epcore.pose.skeleton import KEYPOINTS
 
     records = annotations.records
@@ -103,7 +104,8 @@ def _as_text(report: dict[str, Any], mat: str) -> str:
 
 
 def _split(arguments: argparse.Namespace) -> Result:
-    from epcore.data.mpii import find_mat, read_annotations, split_names
+    from epcore.data.mpii_annotations import find_mat, read_annotations
+    from epcore.data.mpii_splits import split_names
 
     mat = find_mat(arguments.folder)
     names = [record.name for record in read_annotations(mat, mat.parent).records]

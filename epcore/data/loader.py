@@ -1,4 +1,4 @@
-"""Batches for training and evaluation: read or render, augment, normalise, draw the targets.
+"""Batches for training and evaluation: in which order, prepared by whom, normalised, with their targets.
 
 What a batch holds depends on the seed, the epoch and the step alone, not on how many processes prepare it. Processes make the
 pictures; normalisation and targets, which are quick and large, are made in a thread of this process.
@@ -12,38 +12,19 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
-from epcore.data.augment import NO_AUGMENTATION, Augmentation, crop_matrix, invert, transform_person, transform_points, warp
-from epcore.data.record import Person, Record, crop_square
+from epcore.data.augment import NO_AUGMENTATION, Augmentation, invert, transform_points
+from epcore.data.preparation import Dataset, Preparation, Sample, Task, Truth
 from epcore.data.workers import Workers
 from epcore.kernels.cpu.cache import cached
 from epcore.pose.encode import LIMB_WIDTH, LOW_STRIDE, Targets, render_targets
 from epcore.pose.preprocess import normalize
 from epcore.pose.skeleton import FLIP_PERMUTATION
 
-_ORDER, _CHANGES = 1, 2  # separate streams of random numbers
-
-
-class Dataset(Protocol):
-    """MPII or synthetic figures. Records of an index may differ between epochs."""
-
-    def __len__(self) -> int: ...
-
-    def record(self, index: int, epoch: int = 0) -> Record: ...
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What is known about a picture's person, in pixels of the picture; see `Record`."""
-
-    name: str
-    keypoints: np.ndarray
-    annotated: np.ndarray
-    visible: np.ndarray
-    head_box: np.ndarray | None
+_ORDER = 1  # stream of random numbers; the pictures' changes have 2, drop-connect 3
 
 
 @dataclass(frozen=True)
@@ -71,47 +52,6 @@ class Batch:
             back = transform_points(points[n], invert(matrix))
             result[n] = back[FLIP_PERMUTATION] if np.linalg.det(matrix[:, :2]) < 0 else back
         return result
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One picture of a batch before normalisation: uint8 (R,R,3). persons: in pixels of the input, the first to be found."""
-
-    pixels: np.ndarray
-    persons: tuple[Person, ...]
-    matrix: np.ndarray
-    truth: Truth
-
-
-@dataclass(frozen=True)
-class Task:
-    """Which records make up a batch."""
-
-    epoch: int
-    step: int
-    indices: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """Makes samples; goes to the worker processes as a whole."""
-
-    dataset: Dataset
-    resolution: int
-    seed: int
-    augmentation: Augmentation
-
-    def sample(self, index: int, epoch: int) -> Sample:
-        record = self.dataset.record(index, epoch)
-        rng = np.random.default_rng([self.seed, _CHANGES, epoch, index])
-        matrix = crop_matrix(crop_square(record), self.resolution, self.augmentation.sample(rng))
-        pixels = warp(record.pixels(), matrix, self.resolution)
-        persons = tuple(transform_person(person, matrix) for person in (record.person, *record.others))
-        truth = Truth(record.name, record.keypoints, record.annotated, record.visible, record.head_box)
-        return Sample(pixels, persons, matrix, truth)
-
-    def __call__(self, task: Task) -> list[Sample]:
-        return [self.sample(index, task.epoch) for index in task.indices]
 
 
 class Loader:

@@ -1,241 +1,19 @@
-"""The MPII Human Pose data set: `mpii_human_pose_v1_u12_1.mat` and its pictures.
-
-Nesting (MATLAB structs; a struct array of one element comes back as a single struct, an empty one as an empty array):
-
-    RELEASE.img_train[i]      1: annotated for training, 0: test, whose keypoints are not published
-    RELEASE.annolist[i].image.name
-    RELEASE.annolist[i].annorect[k].{x1, y1, x2, y2}   head box       .scale (person's height / 200 px)   .objpos.{x, y}
-                                   .annopoints.point[m].{x, y, id, is_visible}
-
-Any of the inner fields may be missing or empty; is_visible comes as a number, as text or empty. Coordinates are 1-based with
-whole numbers at pixels' centres (MATLAB's), so 0.5 is subtracted to bring them to epcore's (see `record`).
-"""
+"""The MPII Human Pose data set: the persons of one split, and whether their pictures are there and whole."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from scipy.io import loadmat
-
-from epcore.data.record import Person, Record
+from epcore.data.mpii_annotations import find_mat, read_annotations
+from epcore.data.mpii_splits import SPLITS, records_of_split
+from epcore.data.record import Record
 from epcore.pose.picture import open_picture
-from epcore.pose.skeleton import MPII_IDS
-
-MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
-_MAT_FOLDERS = ("", "mpii_human_pose_v1_u12_2", "mpii_human_pose_v1_u12_1", "annotations")  # as unpacked or commonly kept
-
-VALIDATION_SHARE = 3 / 29  # the paper: 26K persons to train, 3K to validate
-SPLITS = ("train", "validation")
-
-_MATLAB_CORNER = 0.5  # 1-based centre 1 -> corner-based 0.5
-_KEYPOINT_OF_ID = {mpii_id: index for index, mpii_id in enumerate(MPII_IDS)}
-
-
-@dataclass(frozen=True)
-class Annotations:
-    """What the .mat file holds. records: one per annotated person of the training pictures that can be cropped.
-
-    pictures: all in the file. train_pictures: with img_train set. problems: what was left out and why, one line each.
-    """
-
-    records: list[Record]
-    pictures: int
-    train_pictures: int
-    problems: list[str] = field(default_factory=list)
-
-
-def find_mat(folder: str | os.PathLike[str]) -> Path:
-    """The annotation file in a data set's folder, or the path itself if it is a file. Raises FileNotFoundError."""
-    folder = Path(folder)
-    if folder.is_file():
-        return folder
-    if not folder.exists():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    for below in _MAT_FOLDERS:
-        if (folder / below / MAT_NAME).is_file():
-            return folder / below / MAT_NAME
-    raise FileNotFoundError(f"{MAT_NAME} is not in {folder}, nor in {', '.join(filter(None, _MAT_FOLDERS))} below it")
-
-
-def read_annotations(mat: str | os.PathLike[str], images: str | os.PathLike[str]) -> Annotations:
-    """Read the annotation file. images: the folder of the pictures, which are not looked at here.
-
-    Raises FileNotFoundError, or ValueError for a file that is damaged or is built differently, saying where.
-    """
-    release = _load_release(Path(mat))
-    pictures = _structs(_get(release, "annolist", "RELEASE"))
-    train = np.atleast_1d(np.asarray(_get(release, "img_train", "RELEASE")))
-    if len(train) != len(pictures):
-        raise ValueError(f"{mat}: RELEASE.img_train has {len(train)} entries, RELEASE.annolist {len(pictures)}")
-    records: list[Record] = []
-    problems: list[str] = []
-    for index, picture in enumerate(pictures):
-        if not train[index]:
-            continue
-        where = f"RELEASE.annolist[{index}]"
-        try:
-            records += _read_picture(picture, where, Path(images), problems)
-        except _NestingError as error:
-            raise ValueError(f"{mat}: {error}") from None
-    return Annotations(records, len(pictures), int(np.count_nonzero(train)), problems)
-
-
-class _NestingError(ValueError):
-    """Something is not where the data set keeps it."""
-
-
-def _load_release(mat: Path) -> Any:
-    if not mat.exists():
-        raise FileNotFoundError(f"there is no file {mat}")
-    try:
-        content = loadmat(mat, struct_as_record=False, squeeze_me=True, variable_names=["RELEASE"])
-    except Exception as error:  # the reader meets damaged bytes with whatever exception it runs into
-        raise ValueError(f"{mat} is not a readable .mat file: {str(error) or type(error).__name__}") from None
-    if "RELEASE" not in content:
-        raise ValueError(f"{mat} has no variable RELEASE, expected the annotation file of MPII")
-    try:
-        _get(content["RELEASE"], "annolist", "RELEASE")
-        _get(content["RELEASE"], "img_train", "RELEASE")
-    except _NestingError as error:
-        raise ValueError(f"{mat}: {error}") from None
-    return content["RELEASE"]
-
-
-def _read_picture(picture: Any, where: str, images: Path, problems: list[str]) -> list[Record]:
-    name = _get(_get(picture, "image", where), "name", f"{where}.image")
-    if not isinstance(name, str) or not name:
-        raise _NestingError(f"{where}.image.name is {name!r}, expected a file name")
-    found: list[tuple[int, Any, Person]] = []
-    for number, rectangle in enumerate(_structs(getattr(picture, "annorect", None))):
-        person = _read_person(rectangle, f"{where}.annorect[{number}]")
-        if person is not None:
-            found.append((number, rectangle, person))
-    records = []
-    for number, rectangle, person in found:
-        label = f"{name}#{number}"
-        others = tuple(other for index, _, other in found if index != number)
-        position = getattr(rectangle, "objpos", None)
-        x, y, scale = _number(position, "x"), _number(position, "y"), _number(rectangle, "scale")
-        if x is None or y is None or scale is None:
-            problems.append(f"{label}: no objpos or scale, cannot be cropped")
-            continue
-        if scale <= 0:
-            problems.append(f"{label}: scale is {scale:g}, cannot be cropped")
-            continue
-        box = _head_box(rectangle, label, problems)
-        center = np.array([x, y]) - _MATLAB_CORNER
-        records.append(Record(label, images / name, person, center, scale, box, others))
-    return records
-
-
-def _read_person(rectangle: Any, where: str) -> Person | None:
-    """None where no keypoint is annotated. Of a keypoint given twice the later counts."""
-    points = _structs(getattr(getattr(rectangle, "annopoints", None), "point", None))
-    keypoints = np.full((len(MPII_IDS), 2), np.nan)
-    visible = np.zeros(len(MPII_IDS), bool)
-    for number, point in enumerate(points):
-        mpii_id, x, y = (_number(point, name) for name in ("id", "x", "y"))
-        if mpii_id is None or x is None or y is None:
-            raise _NestingError(f"{where}.annopoints.point[{number}] lacks x, y or id")
-        if mpii_id not in _KEYPOINT_OF_ID:
-            raise _NestingError(f"{where}.annopoints.point[{number}].id is {mpii_id:g}, expected 0 to {len(MPII_IDS) - 1}")
-        index = _KEYPOINT_OF_ID[int(mpii_id)]
-        keypoints[index] = x - _MATLAB_CORNER, y - _MATLAB_CORNER
-        # The head's two points never say whether they are visible, and some others do not: taken as visible.
-        visible[index] = _number(point, "is_visible") != 0
-    annotated = ~np.isnan(keypoints[:, 0])
-    return Person(keypoints, annotated, visible & annotated) if annotated.any() else None
-
-
-def _head_box(rectangle: Any, label: str, problems: list[str]) -> np.ndarray | None:
-    corners = [_number(rectangle, name) for name in ("x1", "y1", "x2", "y2")]
-    if any(value is None for value in corners):
-        return None
-    box = np.array(corners, np.float64) - _MATLAB_CORNER
-    box = np.concatenate([np.minimum(box[:2], box[2:]), np.maximum(box[:2], box[2:])])
-    if (box[2:] <= box[:2]).any():
-        problems.append(f"{label}: head box of zero size, taken as missing")
-        return None
-    return box
-
-
-def _get(struct: Any, name: str, where: str) -> Any:
-    if not hasattr(struct, "_fieldnames"):
-        raise _NestingError(f"{where} is a {type(struct).__name__}, expected a struct with the field {name}")
-    if name not in struct._fieldnames:
-        raise _NestingError(f"{where} has the fields {', '.join(struct._fieldnames)}, expected {name}")
-    return getattr(struct, name)
-
-
-def _structs(value: Any) -> list[Any]:
-    """A struct array as a list, whatever became of it: nothing, an empty array, one struct, an array of structs."""
-    if value is None:
-        return []
-    return [each for each in np.atleast_1d(value).ravel() if hasattr(each, "_fieldnames")]
-
-
-def _number(struct: Any, name: str) -> float | None:
-    """A field as a number; None where it is missing, empty, or text that is no number."""
-    value = getattr(struct, name, None)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return None
-    if value is None or np.size(value) != 1:
-        return None
-    number = float(np.asarray(value).ravel()[0])
-    return number if np.isfinite(number) else None
-
-
-def split_names(names: Sequence[str], *, seed: int = 0, share: float = VALIDATION_SHARE) -> tuple[list[str], list[str]]:
-    """Divide persons ("picture#number") at random into train and validation, share of them for validation.
-
-    All persons of a picture go to the same side, so validation is never of a picture that was trained on.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"share is {share}, expected more than 0 and less than 1")
-    wanted = round(share * len(names))
-    pictures: dict[str, int] = {}
-    for name in names:
-        picture = name.rpartition("#")[0]
-        pictures[picture] = pictures.get(picture, 0) + 1
-    order = np.random.default_rng(seed).permutation(sorted(pictures))
-    chosen: set[str] = set()
-    persons = 0
-    for picture in order:
-        if persons >= wanted:
-            break
-        chosen.add(str(picture))
-        persons += pictures[str(picture)]
-    sides: tuple[list[str], list[str]] = ([], [])
-    for name in names:
-        sides[name.rpartition("#")[0] in chosen].append(name)
-    return sides
-
-
-def read_split(path: str | os.PathLike[str]) -> set[str]:
-    """Names in a split file: one "picture.jpg" (all its persons) or "picture.jpg#number" a line; # at its start: a comment."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no split file {path}")
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not text, expected one picture or person a line") from None
-    names = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
-    if not names:
-        raise ValueError(f"{path} names no pictures")
-    return names
 
 
 class MPII:
-    """One split of the data set; see `Dataset` in `loader`.
+    """One split of the data set; see `Dataset` in `preparation`.
 
     folder: has the annotation file (see `find_mat`) and images/. split: "train" or "validation", divided at random by
     split_seed; split_file: names what belongs to this split instead. skip_broken: leave out persons whose picture is missing or
@@ -260,7 +38,7 @@ class MPII:
         mat = find_mat(folder)
         images = images_folder(folder)
         annotations = read_annotations(mat, images)
-        records = _select(annotations.records, split, split_seed, split_file)
+        records = records_of_split(annotations.records, split, seed=split_seed, split_file=split_file)
         self.problems = list(annotations.problems)
         self.skipped: list[str] = []
         broken = dict(broken_pictures(picture_paths(records), decode=True)) if skip_broken else _missing(records, images)
@@ -294,19 +72,6 @@ def images_folder(folder: str | os.PathLike[str]) -> Path:
         if candidate.is_dir():
             return candidate
     raise FileNotFoundError(f"there is no folder images in {root}, expected the pictures of MPII there")
-
-
-def _select(records: list[Record], split: str, seed: int, split_file: str | os.PathLike[str] | None) -> list[Record]:
-    names = [record.name for record in records]
-    if split_file is None:
-        chosen = set(split_names(names, seed=seed)[SPLITS.index(split)])
-        return [record for record in records if record.name in chosen]
-    wanted = read_split(split_file)
-    known = set(names) | {name.rpartition("#")[0] for name in names}
-    unknown = sorted(wanted - known)
-    if unknown:
-        raise ValueError(f"{split_file}: {len(unknown)} names are not in the annotations, the first: {unknown[0]}")
-    return [record for record in records if record.name in wanted or record.name.rpartition("#")[0] in wanted]
 
 
 def _missing(records: Iterable[Record], images: Path) -> dict[Path, str]:

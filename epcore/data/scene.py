@@ -6,7 +6,9 @@ import numpy as np
 
 from epcore.data import paint
 from epcore.data.body import Rng, Variety
-from epcore.data.figure import SKIN, clothes_colour
+from epcore.data.canvas import blur, develop, ground
+from epcore.data.hulls import convex_hull
+from epcore.data.looks import SKIN, clothes_colour
 
 NOTHING = -1  # owner of what belongs to nobody
 
@@ -23,7 +25,7 @@ def draw_background(canvas: np.ndarray, rng: Rng) -> None:
     contrast = rng.uniform(0.05, 0.35)
     for cells in (2, 5, 13, 40):
         grid = rng.normal(0, 1, (cells + 1, cells + 1, 1)) + rng.uniform(0, 0.5) * rng.normal(0, 1, (cells + 1, cells + 1, 3))
-        paint.ground(canvas, grid, contrast * rng.uniform(0, 0.8) * (2 / cells) ** 0.5)
+        ground(canvas, grid, contrast * rng.uniform(0, 0.8) * (2 / cells) ** 0.5)
     if rng.random() < 0.6:
         _draw_floor(canvas, rng)
     np.clip(canvas, 0.02, 1, out=canvas)
@@ -61,7 +63,7 @@ def draw_thing(canvas: np.ndarray, owner: np.ndarray, rng: Rng, place: np.ndarra
     elif kind < 0.6:  # a heap
         points = place + extent * rng.uniform(-1, 1, (7, 2))
         direction = rng.normal(0, 1 / extent, 2)
-        corners = paint.convex_hull(points)
+        corners = convex_hull(points)
         paint.polygon(canvas, owner, NOTHING, corners, colours[:2], np.append(direction, 0.5 - direction @ place))
     else:  # a post, a branch, a ball
         angle = rng.uniform(0, np.pi)
@@ -97,8 +99,8 @@ def draw_decoy(canvas: np.ndarray, owner: np.ndarray, rng: Rng, light: np.ndarra
 def expose(canvas: np.ndarray, rng: Rng, variety: Variety) -> np.ndarray:
     """The camera: tint, exposure, contrast, blur, noise. canvas (S,S,3) float32 -> uint8 (S,S,3)."""
     if rng.random() < variety.blurred:
-        paint.blur(canvas, rng.uniform(0.4, 1.2) * canvas.shape[0] / 256)
+        blur(canvas, rng.uniform(0.4, 1.2) * canvas.shape[0] / 256)
     noise = rng.standard_normal(canvas.shape, np.float32)
     gain = rng.normal(1, 0.06, 3) * rng.uniform(0.8, 1.2)
-    picture: np.ndarray = paint.develop(canvas, noise, rng.uniform(0, variety.noise), gain, rng.uniform(0.6, 1.1))
+    picture: np.ndarray = develop(canvas, noise, rng.uniform(0, variety.noise), gain, rng.uniform(0.6, 1.1))
     return picture

@@ -11,7 +11,8 @@ import numpy as np
 
 from epcore.data import scene
 from epcore.data.body import VARIETIES, Rng, Variety, sample_body
-from epcore.data.figure import PARTS, Figure, Looks
+from epcore.data.figure import PARTS, Figure
+from epcore.data.looks import Looks
 from epcore.data.record import Person, Record, picture_record
 
 SPLITS = ("train", "validation", "test")  # never share a picture

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from epcore.base.arrays import to_numpy
-from epcore.data.loader import Dataset
+from epcore.data.preparation import Dataset
 from epcore.data.record import Record, crop_square
 from epcore.evaluate.multiscale import PredictMaps, average_maps, locate
 from epcore.evaluate.pckh import normalized_distances

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from epcore.data.augment import Augmentation
-from epcore.data.loader import Dataset
+from epcore.data.preparation import Dataset
 from epcore.data.synthetic import SyntheticFigures
 from epcore.models import EfficientPose
 from epcore.train.checkpoint import Checkpoint, is_checkpoint

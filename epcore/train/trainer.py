@@ -16,11 +16,10 @@ from typing import Any, Self
 import numpy as np
 
 from epcore.backend import use_backend
-from epcore.base.arrays import Array, to_device_of, to_numpy
+from epcore.base.arrays import Array, to_device_of
 from epcore.base.version import VERSION
 from epcore.data.loader import Batch, Loader
 from epcore.evaluate.dataset import Evaluation
-from epcore.network import Network
 from epcore.not_numbers import NotNumbersError
 from epcore.pose.encode import LOW_STRIDE
 from epcore.tape import Tape
@@ -28,14 +27,14 @@ from epcore.train.checkpoint import Checkpoint
 from epcore.train.config import TrainConfig
 from epcore.train.distributed import Processes, SingleProcess, SynchronizedTape
 from epcore.train.diverged import explain, not_finite
-from epcore.train.loss import loss_weights, pose_loss
-from epcore.train.optimizers import OPTIMIZERS, MovingAverage, clip_by_norm, euclidean_norm
+from epcore.train.loss import pose_loss
+from epcore.train.optimizers import clip_by_norm, euclidean_norm
 from epcore.train.run_folder import RunFolder
-from epcore.train.setup import augmentation, build_model, train_data
+from epcore.train.setup import augmentation, train_data
+from epcore.train.state import TrainingState
 from epcore.train.validation import evaluate, validate
-from epcore.train.vector import ParameterVector
 
-_DROP_CONNECT = 3  # stream of random numbers; the loader has 1 and 2
+_DROP_CONNECT = 3  # stream of random numbers; the order of pictures has 1, their changes 2
 
 
 class DivergedError(RuntimeError):
@@ -51,8 +50,8 @@ class StepResult:
     norm: float
 
 
-class Trainer:
-    """Network, optimizer and position of one run; `step` makes one update, `run` all that are left.
+class Trainer(TrainingState):
+    """One run: its state (`TrainingState`), its pictures and its folder; `step` makes one update, `run` all that are left.
 
     Start with `Trainer(config, folder)` (a folder that has no run yet) or `Trainer.resume(folder)`. folder None: nothing is
     written (range test, tests). processes: see `distributed`.
@@ -68,7 +67,6 @@ class Trainer:
 
     def _prepare(self, config: TrainConfig, run: RunFolder | None, processes: Processes | None, *, start: bool) -> None:
         """Everything at its beginning. start: whether the weights are the configuration's; else a checkpoint's follow."""
-        self.config = config
         self.folder: Path | None = run.path if run else None
         self.processes = processes or SingleProcess()
         self.leads = self.processes.rank == 0
@@ -76,32 +74,13 @@ class Trainer:
         self.rate, self.sigma = config.learning_rate, config.sigma
         if config.batch % self.processes.count:
             raise ValueError(f"batch_size is {config.batch}, expected a multiple of the {self.processes.count} processes")
-
-        self.model = build_model(config, start=start).eval()
-        if config.backend == "cuda":
-            self.model.to("cuda")
-        self.loss_weights = loss_weights(
-            self.model, pafs=config.weight_pafs, pass2=config.weight_pass2, pass3=config.weight_pass3, last_map=config.last_map
-        )
-        self.network = Network(self.model.graph.pruned(*self.loss_weights), self.model.name).train()
-        self.network.parameters = self.model.parameters  # one and the same dict
-        self.network.momentum = config.batch_norm_momentum
-        self.network.drop_connect = config.drop_connect
-        if "upscaled" in self.loss_weights:
-            self.network.freeze("upscale")
-        if config.freeze:
-            self.network.freeze(*config.freeze.split(","))
-        self.vector = ParameterVector(self.network)
-        self.optimizer = OPTIMIZERS[config.optimizer](self.vector.values)
-        self.average = MovingAverage(self.vector.values, config.average) if config.average else None
+        super().__init__(config, start=start)
         self.loader = Loader(
             train_data(config), batch_size=config.batch, resolution=config.side, seed=config.seed, workers=config.workers,
             augmentation=augmentation(config), people=config.people, upscaled="upscaled" in self.loss_weights,
             limb_width=config.limb_width * LOW_STRIDE, shard=(self.processes.rank, self.processes.count),
         )  # fmt: skip
-        self.steps_done = self.next_epoch = self.next_step = 0
         self.pictures, self.seconds = 0, 0.0  # trained on by this process, and the time that took, validation left out
-        self.best: float | None = None
 
     @classmethod
     def resume(
@@ -258,7 +237,7 @@ class Trainer:
         if not self.leads:
             return
         try:
-            validation = validate(self.model, self.config, self._averages())
+            validation = validate(self.model, self.config, self.averages())
         except NotNumbersError as error:
             raise DivergedError(f"validation after step {self.steps_done}: {error}") from None
         self._note("validation", **validation.to_log())
@@ -269,50 +248,13 @@ class Trainer:
 
     def evaluate(self) -> Evaluation:
         """On the validation pictures, with the moving average of the weights if there is one."""
-        return evaluate(self.model, self.config, self._averages())
+        return evaluate(self.model, self.config, self.averages())
 
     # ---- state -------------------------------------------------------------------------------------------------------
-
-    def checkpoint(self) -> Checkpoint:
-        """All that `restore` needs."""
-        return Checkpoint(
-            network=self.model.name,
-            step=self.steps_done,
-            epoch=self.next_epoch,
-            epoch_step=self.next_step,
-            config=self.config.to_dict(),
-            parameters={name: to_numpy(self.model.parameters[name]) for name in self.model.graph.parameters},
-            optimizer={name: to_numpy(array) for name, array in self.optimizer.state.items()},
-            optimizer_steps=self.optimizer.steps,
-            average={name: to_numpy(array) for name, array in self._averages().items()},
-            best=self.best,
-        )
-
-    def _averages(self) -> dict[str, Array]:
-        """The moving average by parameter name; empty if there is none."""
-        return self.vector.split(self.average.values) if self.average else {}
 
     def save(self) -> None:
         if self._run_folder:
             self._run_folder.save(self.checkpoint())
-
-    def restore(self, checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
-        """Raises ValueError, the trainer unchanged, for a checkpoint of another network or configuration."""
-        self.config.check_resumable(TrainConfig.from_mapping(checkpoint.config))
-        checkpoint.restore(self.model, path)
-        if self.config.backend == "cuda":
-            self.model.to("cuda")
-        self.network.parameters = self.model.parameters
-        self.vector = ParameterVector(self.network)
-        self.optimizer = OPTIMIZERS[self.config.optimizer](self.vector.values)
-        self.optimizer.load_state(
-            {name: to_device_of(self.vector.values, array) for name, array in checkpoint.optimizer.items()},
-            checkpoint.optimizer_steps,
-        )
-        for name, view in self._averages().items():
-            view[...] = to_device_of(view, checkpoint.average[name])
-        self.steps_done, self.next_epoch, self.next_step = checkpoint.step, checkpoint.epoch, checkpoint.epoch_step
-        self.best = checkpoint.best
 
     def _note(self, event: str, **values: Any) -> None:
         if self._run_folder:

@@ -18,11 +18,9 @@ import os
 import shutil
 import stat
 import tempfile
-import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from numba import config
 from numba.misc.appdirs import AppDirs
 
 from epcore.base.notices import Notice
+from epcore.kernels.cpu.cache_files import Folder
 
 try:
     import fcntl
@@ -46,55 +45,6 @@ _SAID = "said"
 
 class CacheNotice(Notice):
     """Compiled kernels are not kept where they should be."""
-
-
-@dataclass(frozen=True)
-class Folder:
-    """path: of the kernels of one source folder. owners: user numbers it may belong to, None where anyone's is as good. mode:
-    what it is made with, less the umask."""
-
-    path: Path
-    owners: frozenset[int] | None = None
-    mode: int = 0o777
-
-    def read(self, name: str) -> bytes | None:
-        """A file's bytes; None where there is none that may be used."""
-        try:
-            self._check_owner()
-            return (self.path / name).read_bytes()
-        except OSError:
-            return None
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file whole or not at all. Raises OSError."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=self.mode)
-        self._check_owner()
-        beside = self.path / f"{name}.{uuid.uuid4().hex[:16]}.tmp"
-        try:
-            with beside.open("xb") as file:
-                file.write(data)
-            os.replace(beside, self.path / name)
-        except OSError:
-            if os.name == "nt" and (self.path / name).exists():  # another process has it open: it holds the same
-                return
-            raise
-        finally:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
-
-    def remove(self, prefix: str, keep: str) -> None:
-        """Remove the files whose names start with `prefix` but not with `keep`, as far as that is possible."""
-        for path in glob.glob(f"{glob.escape(str(self.path / prefix))}*"):
-            if not Path(path).name.startswith(keep):
-                with suppress(OSError):
-                    os.unlink(path)
-
-    def _check_owner(self) -> None:
-        if self.owners is None or not hasattr(os, "geteuid"):
-            return
-        found = os.stat(self.path)
-        if found.st_uid not in self.owners:
-            raise PermissionError(f"it belongs to user {found.st_uid}")
 
 
 def _user() -> int:

@@ -13,7 +13,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from epcore.cli import main
-from epcore.data.mpii import MAT_NAME, MPII, find_mat, images_folder, read_annotations, read_split, split_names
+from epcore.data.mpii import MPII, images_folder
+from epcore.data.mpii_annotations import MAT_NAME, find_mat, read_annotations
+from epcore.data.mpii_splits import read_split, split_names
 from epcore.data.record import crop_square
 from epcore.pose.skeleton import KEYPOINTS
 

@@ -13,7 +13,9 @@ from PIL import Image
 from epcore.cli import main
 from epcore.data import paint
 from epcore.data.body import VARIETIES, Variety, sample_body
-from epcore.data.figure import PARTS, Figure, Looks
+from epcore.data.figure import PARTS, Figure
+from epcore.data.hulls import convex_hull
+from epcore.data.looks import Looks
 from epcore.data.record import crop_square
 from epcore.data.synthetic import SyntheticFigures
 from epcore.pose.skeleton import FLIP_PERMUTATION, KEYPOINTS, LIMBS
@@ -173,7 +175,7 @@ def test_convex_hull_against_scipy(rng: np.random.Generator) -> None:
 
     for _ in range(20):
         points = rng.normal(0, 10, (rng.integers(3, 30), 2))
-        corners = paint.convex_hull(points)
+        corners = convex_hull(points)
         expected = points[ConvexHull(points).vertices]
         assert {tuple(corner) for corner in corners} == {tuple(corner) for corner in expected}
 

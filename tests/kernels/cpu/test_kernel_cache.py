@@ -26,7 +26,8 @@ from numba import config
 
 from epcore.base.notices import as_lines
 from epcore.kernels.cpu import cache, cache_folders
-from epcore.kernels.cpu.cache_folders import INHERITED, CacheNotice, Folder
+from epcore.kernels.cpu.cache_files import Folder
+from epcore.kernels.cpu.cache_folders import INHERITED, CacheNotice
 from epcore.kernels.cpu.launch import ParallelKernel
 
 SOURCE = """
