@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import epcore
 from epcore.audit.layers import count_layers
 from epcore.network import Network
 
@@ -28,9 +27,10 @@ class StageTime:
 
 def time_stages(model: Network, *, threads: int | None = None, repeats: int = 20) -> list[StageTime]:
     """Every stage of a network in order, each step measured by itself. Raises ValueError for a network plans do not know."""
-    from epcore.inference.cpu_plan import CpuPlan  # here: it takes Numba with it, which counting does not need
+    from epcore.inference.compile import compile  # here: they take Numba with them, which counting does not need
+    from epcore.inference.cpu_plan import CpuPlan
 
-    plan = epcore.compile(model, threads=threads)
+    plan = compile(model, threads=threads)
     assert isinstance(plan, CpuPlan)
     stages = {node.name: node.stage for node in model.graph.nodes.values()}
     seconds = dict.fromkeys([*stages.values(), MOVING], 0.0)

@@ -16,14 +16,13 @@ from typing import Any
 import numba
 from numba.core.dispatcher import Dispatcher
 
-import epcore
 from epcore.backend import kernel_module
 from epcore.doctor.examples import Arrays, examples
 from epcore.inference.steps import kinds
 from epcore.kernels.cpu.launch import ParallelKernel
 from epcore.listing.assembly import Function, functions
 
-ROOT = Path(epcore.__file__).parent.parent
+ROOT = Path(__file__).parents[2]  # what names of files are relative to
 _LAUNCHED = "__gufunc__."
 FORWARD, BACKWARD, STEP = "forward", "backward", "step"
 
