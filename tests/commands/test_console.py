@@ -216,6 +216,7 @@ JSON: dict[tuple[str, ...], list[str]] = {
     ("predict",): [],
     ("audit",): [],
     ("gradcheck",): ["--only", "ops"],
+    ("kernel",): ["relu", "--assembly"],
     ("data", "check"): [],
     ("train",): ["--range-test", *SMALL, "--range-steps=10"],
     ("evaluate",): ["--pictures=2", "--size=64"],
