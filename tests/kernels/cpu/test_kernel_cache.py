@@ -13,7 +13,7 @@ import subprocess
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -24,7 +24,9 @@ import numpy as np
 import pytest
 from numba import config
 
+import epcore
 from epcore.base.notices import as_lines
+from epcore.inference.executor import executor
 from epcore.kernels.cpu import cache, cache_folders
 from epcore.kernels.cpu.cache_files import Folder
 from epcore.kernels.cpu.cache_folders import INHERITED, CacheNotice
@@ -393,33 +395,92 @@ def test_results_do_not_depend_on_where_they_come_from(source: Path, kept: Path)
     np.testing.assert_array_equal(fresh, loaded)
 
 
-def test_every_file_that_gives_code_to_others_is_in_the_key() -> None:
-    """A kernel holds the machine code of all that it calls; where that is in another file, the file has to be a shared one."""
-    names = [f"epcore.kernels.cpu.{path.stem}" for path in cache.HERE.glob("*.py")]
-    names += [f"epcore.kernels.cpu.fused.{path.stem}" for path in (cache.HERE / "fused").glob("*.py")]
-    modules = [importlib.import_module(name.removesuffix(".__init__")) for name in (*names, "epcore.inference.executor")]
-    shared = {path.resolve() for path in cache.SHARED}
-    assert cache.HERE / "processor.py" in cache.SHARED, "its numbers are in the machine code of all"
-    calls = 0
+def modules_that_compile() -> list[ModuleType]:
+    """The CPU kernels, and all of epcore that compiles functions with their decorators or Numba's."""
+    package = Path(epcore.__file__).parent
+    names = {f"epcore.kernels.cpu.{path.stem}" for path in cache.HERE.glob("*.py")}
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if any(f"from {module} import" in text for module in ("numba", "epcore.kernels.cpu.cache", "epcore.kernels.cpu.jit")):
+            names.add(".".join(path.relative_to(package.parent).with_suffix("").parts))
+    return [importlib.import_module(name.removesuffix(".__init__")) for name in sorted(names)]
 
-    def file_of(function: Any) -> Path:
-        return Path(inspect.getfile(function)).resolve()
 
-    def called(code: types.CodeType, scope: dict[str, Any]) -> Iterator[Any]:
-        yield from (scope[name] for name in code.co_names if name in scope)
+def kept_kernels(values: Iterable[Any]) -> Iterator[tuple[types.FunctionType, set[Path]]]:
+    """Functions whose machine code is kept, and the files that their keys have beside the shared ones."""
+    for value in values:
+        dispatcher = value.parallel if isinstance(value, ParallelKernel) else value
+        kernel_cache = getattr(dispatcher, "_cache", None)
+        if isinstance(kernel_cache, cache.KernelCache):
+            yield dispatcher.py_func, {path.resolve() for path in kernel_cache._sources}
+
+
+def called(function: types.FunctionType) -> Iterator[types.FunctionType]:
+    """Compiled functions that a function calls, in its own text."""
+
+    def values(code: types.CodeType) -> Iterator[Any]:
+        for name in code.co_names:
+            value = function.__globals__.get(name)
+            yield from (getattr(value, each, None) for each in code.co_names) if isinstance(value, ModuleType) else [value]
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
-                yield from called(constant, scope)
+                yield from values(constant)
 
-    for module in modules:
-        for value in list(vars(module).values()):
-            function = value._function if isinstance(value, ParallelKernel) else getattr(value, "py_func", None)
-            if function is None:
-                continue
-            cells = [cell.cell_contents for cell in function.__closure__ or ()]
-            for other in (*called(function.__code__, function.__globals__), *cells):
-                given = getattr(other, "py_func", None) or getattr(other, "_defn", None)
-                if given is not None and file_of(given) != file_of(function):
-                    calls += 1
-                    assert file_of(given) in shared, f"{function.__qualname__} holds code of {file_of(given).name}"
-    assert calls > 50
+    for value in (*values(function.__code__), *(cell.cell_contents for cell in function.__closure__ or ())):
+        given = getattr(value, "py_func", None) or getattr(value, "_defn", None)
+        if isinstance(given, types.FunctionType):
+            yield given
+
+
+def code_within(function: types.FunctionType) -> set[types.FunctionType]:
+    """All compiled functions whose machine code this one holds, itself included."""
+    found, left = {function}, [function]
+    while left:
+        new = set(called(left.pop())) - found
+        found |= new
+        left += new
+    return found
+
+
+def files_of(functions: Iterable[types.FunctionType]) -> set[Path]:
+    return {Path(inspect.getfile(function)).resolve() for function in functions}
+
+
+def test_every_file_that_gives_code_to_others_is_in_the_key() -> None:
+    """A kernel holds the machine code of all that it calls; where that is in another file, the key has to hold that file."""
+    modules = modules_that_compile()
+    assert {"paint", "hulls", "canvas", "augment", "loader", "encode"} <= {module.__name__.split(".")[-1] for module in modules}
+    assert cache.HERE / "processor.py" in cache.SHARED, "its numbers are in the machine code of all"
+    shared = {path.resolve() for path in cache.SHARED}
+    values = [value for module in modules for value in vars(module).values()]
+    kernels = list(kept_kernels([*values, executor()]))
+    assert len(kernels) > 30
+    from_elsewhere = 0
+    for function, in_key in kernels:
+        files = files_of(code_within(function))
+        from_elsewhere += len(files) > 1
+        assert not files - shared - in_key, f"{function.__module__}.{function.__qualname__}"
+    assert from_elsewhere > 5
+    assert len(code_within(executor().py_func)) > 50, "the executor holds the steps"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("taken", ["from tiny import double", "import tiny"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_code_of_another_file_is_noticed(source: Path, monkeypatch: pytest.MonkeyPatch, taken: str, declared: bool) -> None:
+    """Also where it is called by a function in between."""
+    monkeypatch.syspath_prepend(source)
+    name = "double" if "double" in taken else "tiny.double"
+    planted = source / "planted.py"
+    planted.write_text(
+        f"{taken}\nfrom pathlib import Path\nfrom numba import njit\nfrom epcore.kernels.cpu.cache import cached\n"
+        f"between = njit(lambda x: {name}(x))\n"
+        f"def quadruple(x):\n    return between(between(x))\n"
+        f"kernel = cached(quadruple, sources=map(Path, {[str(source / 'tiny.py')] if declared else []!r}))\n"
+    )
+    module = types.ModuleType("planted")
+    exec(compile(planted.read_text(), str(planted), "exec"), vars(module))
+    del sys.modules["tiny"]
+    ((function, in_key),) = kept_kernels([module.kernel])
+    files = files_of(code_within(function))
+    assert files == {planted.resolve(), (source / "tiny.py").resolve()}
+    assert (files <= in_key) == declared
