@@ -226,6 +226,7 @@ JSON: dict[tuple[str, ...], list[str]] = {
     ("diff",): [],
     ("readiness",): ["--pictures=1"],
     ("doctor",): ["--time-limit=400"],
+    ("kernel",): ["relu"],
 }
 
 
