@@ -250,7 +250,7 @@ class Trainer(TrainingState):
         """On the validation pictures, with the moving average of the weights if there is one."""
         return evaluate(self.model, self.config, self.averages())
 
-    # ---- state -------------------------------------------------------------------------------------------------------
+    # ---- the run's folder --------------------------------------------------------------------------------------------
 
     def save(self) -> None:
         if self._run_folder:
