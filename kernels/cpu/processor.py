@@ -84,8 +84,6 @@ CHOICES = (
     Choice("multiply-add", _multiply_add, ("fused", "separate"), "without the instruction, LLVM would call a function a lane"),
     Choice("exponential", _scaling, ("instruction", "exponent bits"), "how exp(r) is scaled by 2^k: AVX-512 has scalef"),
     Choice("division", *_everywhere("instruction"), "see above"),
-    Choice("map bytes", *_everywhere(1 << 20), "maps larger than this do not stay in a core's second-level cache"),
-    Choice("ring bytes", *_everywhere(1 << 18), "rings of rows larger than this do not, beside weights, input and output"),
     Choice("ring space", *_everywhere(16), "rows between two threads' rings: processors fetch ahead (steps/band.py)"),
     Choice("BLAS", *_everywhere("NumPy's"), "the reference's products; their bounds hold for any order of summation"),
 )
@@ -104,6 +102,4 @@ TILE_ROWS = int(_HERE["tile rows"])
 STRIP_PIXELS = int(_HERE["strip"])
 FUSED_MULTIPLY_ADD = _HERE["multiply-add"] == "fused"
 SCALE_INSTRUCTION = _HERE["exponential"] == "instruction"
-CACHE_BYTES = int(_HERE["map bytes"])
-RING_BYTES = int(_HERE["ring bytes"])
 RING_SPACE = int(_HERE["ring space"])
