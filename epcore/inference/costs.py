@@ -7,15 +7,16 @@ Seconds are those of the busiest thread where each takes the next task when it i
     + bytes x the price of where they come from, each time they are read or written
     + the price of a task,
 
-and several threads meet at the end of a step. What is read again and again stays in a cache of which it takes a quarter or
-less, not at all in one that it would fill, and in part between; the first level costs nothing beyond the work. A map is divided
-among the threads, as each finds its own share again.
+and several threads meet at the end of a step, waiting for a share of the largest task (SLACK). What is read again and again
+stays in a cache of which it takes a quarter or less, not at all in one that it would fill, and in part between; the first level
+costs nothing beyond the work. A map is divided among the threads, as each finds its own share again.
 
-    pointwise   the input; where a chunk of it, or a panel's weights, do not stay in the second level (which tiles do not wait
-                for) these again for every panel, or every tile; output and residual
+    pointwise   the input, which travels while tiles compute: the longer of the two, and WAIT of the journey; where a chunk of
+                it, or a panel's weights, do not stay in the second level (which tiles do not wait for) these again for every
+                panel, or every tile; output and residual
     depthwise   every output row reads `size` input rows, in cache as a window of rows; the map's own rows once
-    band        both, but instead of the map between them a ring of rows; the input again for every group of channels; rows
-                that two bands share are expanded twice
+    band        both, but instead of the map between them a ring of rows; the input again for every group of channels, whose
+                rows are begun like tasks; rows that two bands share are expanded twice
     the rest    maps and weights once, multiply-adds of a dense convolution at the pointwise price
 
 `ahead`: tiles ask for the next one's pixels where the input takes more than half of the second level, and pay an instruction a
@@ -50,6 +51,8 @@ Shapes = Mapping[str, Shape]
 CHUNKS = (16, 32, 64, 128, 256, 512)  # pixels of a product's task, tried
 BANDS = (1, 2, 4, 8)  # bands of a batch tried, for every thread; one band a picture is tried as well
 RINGS = int(0.9 * THREAD_BYTES)  # bytes of a thread's ring and the space behind it, at most: more is not worth its memory
+WAIT = 0.1  # share of the input's journey that tiles wait for, though they have work
+SLACK = 0.03  # of the largest task: threads are never quite as fast as each other
 _LINE = 64  # bytes
 _MANY = 64  # tasks beyond which it matters little which of them is the last
 
@@ -157,10 +160,11 @@ class Costs:
     def _pointwise(self, step: Pointwise, shapes: Shapes, chunk: int, asked: bool) -> float:
         x, y = shapes[step.inputs[0]], shapes[step.output]
         pixels = x[1] * x[2]
-        bytes_of_pixel = 4 * (x[3] * self._map(x) + y[3] * self._map(y) * (2 if step.residual else 1))
+        input_of_pixel, output_of_pixel = 4 * x[3] * self._map(x), 4 * y[3] * self._map(y) * (2 if step.residual else 1)
 
         def task(count: int) -> float:
-            return self._product(step, count, y[3], asked) + count * bytes_of_pixel + self.machine.prices.task
+            work = _together(self._product(step, count, y[3], asked), count * input_of_pixel)
+            return work + count * output_of_pixel + self.machine.prices.task
 
         tasks = [task(chunk)] * (pixels // chunk) + ([task(pixels % chunk)] if pixels % chunk else [])
         return self._several(tasks * x[0])
@@ -206,11 +210,11 @@ class Costs:
         weights = 4 * expand.weights.shape[0]
 
         def task(channels: int) -> float:
-            seconds = expanded * self._product(expand, W, channels, asked)
-            seconds += expanded * W * 4 * (x[3] * self._map(x) + channels * self.byte(4 * cut.ring * W * channels))
+            seconds = expanded * _together(self._product(expand, W, channels, asked), 4 * W * x[3] * self._map(x))
+            seconds += expanded * W * 4 * channels * self.byte(4 * cut.ring * W * channels)
             seconds += expanded * weights * channels * (self._far(weights * channels) - self._far(weights * PANEL))
             seconds += cut.rows * (self._rows(depthwise, y, strip, channels, W) + 4 * y[2] * channels * self._map(y))
-            return seconds + prices.task
+            return seconds + (expanded + cut.rows) * prices.task
 
         if not cut.group:
             return self._several([task(C)] * (y[0] * bands))
@@ -222,10 +226,14 @@ class Costs:
         """Seconds of the busiest thread, and of the threads' meeting."""
         if self.threads == 1:
             return sum(tasks)
-        meeting = self.machine.prices.meeting
+        meeting = self.machine.prices.meeting + SLACK * max(tasks)
         if len(tasks) > _MANY * self.threads:
             return (sum(tasks) + max(tasks)) / self.threads + meeting
         loads = [0.0] * self.threads
         for seconds in tasks:
             heapreplace(loads, loads[0] + seconds)
         return max(loads) + meeting
+
+
+def _together(work: float, journey: float) -> float:
+    return max(work, journey) + WAIT * journey
