@@ -9,6 +9,7 @@ What is the same everywhere on purpose:
 
 * Division is the processor's own. A reciprocal estimate with a Newton step is no faster where it was measured (AVX-512 of
   Intel and of AMD's Zen 4) and gives NaN for infinite denominators.
+* How plans are cut is decided by the machine's caches and prices (`epcore.inference.costs`), and changes no result.
 * No fast-math, no order of a sum that depends on threads. Results differ between processors only by the vector width (the
   order of sums over channels) and by whether a multiply-add rounds once or twice.
 
