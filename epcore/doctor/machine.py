@@ -15,8 +15,8 @@ from epcore.threads import get_threads, limit_numba
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "pillow", "h5py")
 SETTINGS = ("EPCORE_THREADS", "EPCORE_CACHES", "EPCORE_PRICES", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_NUM_THREADS",
-            "NUMBA_THREADING_LAYER", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "NUMBA_OPT", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
-            "CUDA_VISIBLE_DEVICES")  # fmt: skip
+            "NUMBA_THREADING_LAYER", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "NUMBA_OPT", "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # fmt: skip
 # Of the features LLVM knows, those that decide how numbers are computed.
 FEATURES = ("sse2", "sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "neon", "sve", "sve2")
 
