@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# Plans are made for the machine; those of tests are everywhere for the same one, in the processes that tests start as well.
+os.environ |= {"EPCORE_CACHES": "48K,1M,16M", "EPCORE_PRICES": "default"}
+
 
 @pytest.fixture(scope="session")
 def data_path() -> Callable[[str], Path]:

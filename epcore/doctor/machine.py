@@ -14,9 +14,9 @@ from epcore.base.limits import usable_cores
 from epcore.threads import get_threads, limit_numba
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "pillow", "h5py")
-SETTINGS = ("EPCORE_THREADS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER",
-            "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "NUMBA_OPT", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
-            "CUDA_VISIBLE_DEVICES")  # fmt: skip
+SETTINGS = ("EPCORE_THREADS", "EPCORE_CACHES", "EPCORE_PRICES", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_NUM_THREADS",
+            "NUMBA_THREADING_LAYER", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "NUMBA_OPT", "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # fmt: skip
 # Of the features LLVM knows, those that decide how numbers are computed.
 FEATURES = ("sse2", "sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "neon", "sve", "sve2")
 
@@ -37,7 +37,7 @@ def machine() -> dict[str, Any]:
 
 def compiled() -> dict[str, Any]:
     """What Numba compiles for and runs on, BLAS, and where compiled kernels are kept. Loads the kernels."""
-    return target() | {"threading_layer": threading_layer(), "blas": blas(), "cache": cache()}
+    return target() | {"threading_layer": threading_layer(), "blas": blas(), "cache": cache(), "caches": caches()}
 
 
 def processor_name() -> str:
@@ -113,6 +113,14 @@ def cache() -> dict[str, Any]:
 
     folder = kept_in()
     return {"folder": None if folder is None else str(folder), "writable": folder is not None}
+
+
+def caches() -> dict[str, Any]:
+    """Bytes of a core's caches, by level; third 0 where there is none."""
+    from epcore.kernels.cpu import caches
+
+    found = caches.caches()
+    return {"first": found.first, "second": found.second, "third": found.third, "text": str(found)}
 
 
 def versions() -> dict[str, str]:

@@ -23,6 +23,7 @@ def machine_text(report: Report) -> str:
         note = f", forced by {' and '.join(forced)}" if forced else ""
         lines.append(_line("compiled for", f"{found['cpu']} ({found['triple']}){note}"))
         lines.append(_line("", " ".join(found["features"]) or "no vector features"))
+        lines.append(_line("caches of a core", found["caches"]["text"].replace(",", ", ")))
         lines.append(_line("kernels' path", "; ".join(f"{path['name']}: {path['value']}" for path in found["paths"])))
     lines.append(_line("threads", f"{facts['threads']} ({facts['threads_because']})"))
     if found:

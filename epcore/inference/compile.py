@@ -6,23 +6,29 @@ from typing import Any, overload
 
 from epcore.base.arrays import is_cupy
 from epcore.inference.bands import choose_bands
+from epcore.inference.costs import Costs
 from epcore.inference.cpu_plan import CpuPlan
 from epcore.inference.encode import Program, encode
 from epcore.inference.fuse import fuse
+from epcore.inference.machine import Machine, this_machine
 from epcore.inference.plan import Plan, check_model, outputs_of
 from epcore.models import EfficientPose, OpenPose, PoseOutputs
 from epcore.network import Network
 from epcore.threads import check_threads, get_threads
 
 
-def program(model: Network, batch: int, resolution: tuple[int, int], threads: int) -> Program:
-    """What a plan runs. Raises ValueError, naming the layer, for what plans do not know."""
+def program(model: Network, batch: int, resolution: tuple[int, int], threads: int, machine: Machine | None = None) -> Program:
+    """What a plan runs. machine: it is made for, by default the one we are on.
+
+    Raises ValueError, naming the layer, for what plans do not know.
+    """
     graph = model.graph
     shapes = graph.shapes(batch, (*resolution, graph.input_shape[2]))
     outputs = outputs_of(model)
     steps = fuse(graph, model.parameters)  # convolution, batch norm, activation, sum: one step
-    steps = choose_bands(steps, shapes, outputs.values(), threads)  # wide maps that never exist as a whole
-    return encode(steps, shapes, outputs, threads)  # a place for every map, a record for every step
+    costs = Costs(machine or this_machine(), threads)  # what any way to cut a step would take
+    steps = choose_bands(steps, shapes, outputs.values(), costs)  # wide maps that never exist as a whole
+    return encode(steps, shapes, outputs, costs)  # a place for every map, a record for every step
 
 
 @overload

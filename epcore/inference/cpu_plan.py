@@ -74,7 +74,8 @@ class CpuPlan(Plan[Outputs]):
         return self._wrap(arrays) if out is None else out
 
     def profile(self, x: np.ndarray | None = None, repeats: int = 20) -> Profile:
-        """Median time of every step over `repeats` runs, each step run by itself (so the sum is a little above a call)."""
+        """Median time of every step over `repeats` runs, each step run by itself (so the sum is a little above a call), beside
+        what the planner chose for it and what it expected."""
         x = np.zeros(self.input_shape, np.float32) if x is None else x
         self._check(x)
         picture = x.reshape(-1)
@@ -92,7 +93,8 @@ class CpuPlan(Plan[Outputs]):
 
         self._crew.call(measure)
         rows = [(row.step, row.label) for row in self._program.steps]
-        return timings(self._graph, self.input_shape, rows, np.median(seconds, axis=0).tolist())
+        planned = [(row.choice, row.seconds) for row in self._program.steps]
+        return timings(self._graph, self.input_shape, rows, np.median(seconds, axis=0).tolist(), planned)
 
     def __repr__(self) -> str:
         return (

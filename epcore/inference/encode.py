@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from epcore.inference.choice import NOTHING, Choice
 from epcore.inference.layout import ALIGNMENT, Buffer, Place, allocate, place_tensors
 from epcore.inference.step import Convolution, NoPlanError, Step
 from epcore.inference.steps import definition, kinds
+from epcore.inference.steps.band import Band
+from epcore.inference.steps.depthwise import Depthwise
+from epcore.inference.steps.pointwise import Pointwise
 from epcore.inference.steps.record import Y_OFFSET, Kind
 from epcore.kernels.cpu.panels import Panels, cut
 from epcore.kernels.cpu.processor import LANES
@@ -23,13 +27,15 @@ _SLACK = 1024  # vectors that stick out behind the last pixel read here, and not
 @dataclass(eq=False)
 class Row:
     """One record of the program: its kind, the step it came from, a name for the profile, and its fields, of which some (a
-    Place, a Buffer) are known when all places are."""
+    Place, a Buffer) are known when all places are. choice, seconds: what the planner chose, and what it takes by its model."""
 
     number: int
     kind: Kind
     step: Step
     label: str
     fields: dict[str, Any]
+    choice: Choice
+    seconds: float
 
 
 @dataclass
@@ -50,11 +56,22 @@ class Program:
     working_bytes: int
 
 
+class Predictions(Protocol):
+    """What `epcore.inference.costs` says of steps: what is best for one and the seconds it takes then, or just these."""
+
+    threads: int
+
+    def pointwise(self, step: Pointwise, shapes: Mapping[str, Shape]) -> tuple[Choice, float]: ...
+    def depthwise(self, step: Depthwise, shapes: Mapping[str, Shape]) -> tuple[Choice, float]: ...
+    def band(self, step: Band, shapes: Mapping[str, Shape]) -> tuple[Choice, float]: ...
+    def other(self, step: Step, shapes: Mapping[str, Shape], tasks: int) -> float: ...
+
+
 class Encoder:
     """What steps need to encode themselves: shapes and places of values, room for constants and scratch memory, rows."""
 
-    def __init__(self, shapes: Mapping[str, Shape], places: Mapping[str, Place], threads: int) -> None:
-        self.shapes, self.places, self.threads = shapes, places, threads
+    def __init__(self, shapes: Mapping[str, Shape], places: Mapping[str, Place], costs: Predictions) -> None:
+        self.shapes, self.places, self.costs, self.threads = shapes, places, costs, costs.threads
         self.rows: list[Row] = []
         self._kinds = kinds()
         self.frames: dict[tuple[str, Any], Place] = {}  # of read.py
@@ -92,9 +109,14 @@ class Encoder:
             )
         return cut(columns)
 
-    def row(self, kind: Kind, step: Step, tasks: int, /, *, label: str = "", **fields: Any) -> Row:
-        """A new row. fields: by name; a Place for a tensor, a Buffer for an offset, a dict for a nested record."""
-        row = Row(len(self.rows), kind, step, label or step.output, {})
+    def row(
+        self, kind: Kind, step: Step, tasks: int, /, *, label: str = "", choice: Choice = NOTHING, seconds: float = -1.0,
+        **fields: Any,
+    ) -> Row:  # fmt: skip
+        """A new row. choice, seconds: what `costs` said of the step, if something of it is chosen. fields: by name; a Place
+        for a tensor, a Buffer for an offset, a dict for a nested record."""
+        seconds = self.costs.other(step, self.shapes, tasks) if seconds < 0 else seconds
+        row = Row(len(self.rows), kind, step, label or step.output, {}, choice, seconds)
         self.rows.append(row)
         self.set(row, kind=self._kinds.index(kind), tasks=tasks, **fields)
         return row
@@ -158,9 +180,9 @@ class Encoder:
         return direct
 
 
-def encode(steps: Sequence[Step], shapes: Mapping[str, Shape], outputs: Mapping[str, str], threads: int) -> Program:
+def encode(steps: Sequence[Step], shapes: Mapping[str, Shape], outputs: Mapping[str, str], costs: Predictions) -> Program:
     """The program of these steps. Raises ValueError, naming the layer, for what the kernels do not know."""
-    encoder = Encoder(shapes, place_tensors(steps, shapes, outputs.values()), threads)
+    encoder = Encoder(shapes, place_tensors(steps, shapes, outputs.values()), costs)
     for step in steps:
         definition(type(step)).encode(step, encoder)
     return encoder.finish(outputs)

@@ -22,6 +22,7 @@ from epcore.base.arrays import Array
 from epcore.base.checks import check_whole
 from epcore.graph import Graph
 from epcore.graph.passes import at_inference
+from epcore.inference.choice import NOTHING, Choice
 from epcore.inference.step import Step
 from epcore.models import EfficientPose, OpenPose, PoseOutputs
 from epcore.network import Network
@@ -35,13 +36,19 @@ Outputs = TypeVar("Outputs")  # PoseOutputs of a pose network, of others the map
 
 @dataclass(frozen=True)
 class Timing:
-    """One step of a plan: median seconds of a run, FLOPs (2 x MACs) and bytes of its input, weights and output."""
+    """One step of a plan: median seconds of a run, FLOPs (2 x MACs) and bytes of its input, weights and output.
+
+    choice, predicted: what the planner chose for it, and the seconds that its model (`epcore.inference.costs`) expects; None
+    where nothing is chosen by the machine, on a GPU.
+    """
 
     label: str
     kind: str
     seconds: float
     flops: int
     bytes: int
+    choice: Choice = NOTHING
+    predicted: float | None = None
 
 
 class Profile(list[Timing]):
@@ -49,27 +56,47 @@ class Profile(list[Timing]):
 
     def __str__(self) -> str:
         total = sum(timing.seconds for timing in self)
-        lines = [f"{'step':<44}{'operator':<18}{'ms':>8}{'share':>8}{'GFLOP/s':>10}{'GB/s':>8}"]
+        lines = [f"{'step':<34}{'operator':<17}{'ms':>8}{'model':>8}{'share':>7}{'GFLOP/s':>9}{'GB/s':>7}  chosen"]
         for timing in self:
             rate = timing.flops / timing.seconds / 1e9 if timing.seconds else 0.0
             traffic = timing.bytes / timing.seconds / 1e9 if timing.seconds else 0.0
-            lines.append(
-                f"{timing.label:<44}{timing.kind:<18}{timing.seconds * 1e3:>8.3f}{timing.seconds / total:>8.1%}"
-                f"{rate:>10.1f}{traffic:>8.1f}"
+            line = (
+                f"{_short(timing.label, 33):<34}{timing.kind:<17}{timing.seconds * 1e3:>8.3f}"
+                f"{_milliseconds(timing.predicted):>8}"
             )
+            lines.append(f"{line}{timing.seconds / total:>7.1%}{rate:>9.1f}{traffic:>7.1f}  {timing.choice}".rstrip())
         flops = sum(timing.flops for timing in self)
-        lines.append(f"{'total':<62}{total * 1e3:>8.3f}{1:>8.1%}{flops / total / 1e9:>10.1f}")
+        known = [timing.predicted for timing in self if timing.predicted is not None]
+        predicted = _milliseconds(sum(known) if known else None)
+        lines.append(f"{'total':<51}{total * 1e3:>8.3f}{predicted:>8}{1:>7.1%}{flops / total / 1e9:>9.1f}")
         return "\n".join(lines)
 
 
-def timings(graph: Graph, x: Shape, rows: Sequence[tuple[Step, str]], seconds: Sequence[float]) -> Profile:
-    """The profile of steps, each with its label and its seconds; x: shape of the input."""
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1e3:.3f}"
+
+
+def _short(label: str, width: int) -> str:
+    """A label, without its middle where it is too long."""
+    return label if len(label) <= width else f"{label[: width // 2 - 1]}..{label[-(width - width // 2 - 1) :]}"
+
+
+def timings(
+    graph: Graph,
+    x: Shape,
+    rows: Sequence[tuple[Step, str]],
+    seconds: Sequence[float],
+    planned: Sequence[tuple[Choice, float | None]] = (),
+) -> Profile:
+    """The profile of steps, each with its label and its seconds; x: shape of the input; planned: what was chosen for each, and
+    the seconds predicted."""
     costs, shapes = graph.costs(x[0], x[1:]), graph.shapes(x[0], x[1:])
     profile = Profile()
-    for (step, label), duration in zip(rows, seconds, strict=True):
+    decided = planned or [(NOTHING, None)] * len(rows)
+    for (step, label), duration, (choice, predicted) in zip(rows, seconds, decided, strict=True):
         macs = 0 if step.concatenates else sum(costs[name].macs for name in step.nodes)
         elements = sum(prod(shapes[name]) for name in step.maps) + step.weight_count
-        profile.append(Timing(label, step.operator, float(duration), 2 * macs, 4 * elements))
+        profile.append(Timing(label, step.operator, float(duration), 2 * macs, 4 * elements, choice, predicted))
     return profile
 
 

@@ -9,6 +9,7 @@ What is the same everywhere on purpose:
 
 * Division is the processor's own. A reciprocal estimate with a Newton step is no faster where it was measured (AVX-512 of
   Intel and of AMD's Zen 4) and gives NaN for infinite denominators.
+* How plans are cut is decided by the machine's caches and prices (`epcore.inference.costs`), and changes no result.
 * No fast-math, no order of a sum that depends on threads. Results differ between processors only by the vector width (the
   order of sums over channels) and by whether a multiply-add rounds once or twice.
 
@@ -84,8 +85,6 @@ CHOICES = (
     Choice("multiply-add", _multiply_add, ("fused", "separate"), "without the instruction, LLVM would call a function a lane"),
     Choice("exponential", _scaling, ("instruction", "exponent bits"), "how exp(r) is scaled by 2^k: AVX-512 has scalef"),
     Choice("division", *_everywhere("instruction"), "see above"),
-    Choice("map bytes", *_everywhere(1 << 20), "maps larger than this do not stay in a core's second-level cache"),
-    Choice("ring bytes", *_everywhere(1 << 18), "rings of rows larger than this do not, beside weights, input and output"),
     Choice("ring space", *_everywhere(16), "rows between two threads' rings: processors fetch ahead (steps/band.py)"),
     Choice("BLAS", *_everywhere("NumPy's"), "the reference's products; their bounds hold for any order of summation"),
 )
@@ -104,6 +103,4 @@ TILE_ROWS = int(_HERE["tile rows"])
 STRIP_PIXELS = int(_HERE["strip"])
 FUSED_MULTIPLY_ADD = _HERE["multiply-add"] == "fused"
 SCALE_INSTRUCTION = _HERE["exponential"] == "instruction"
-CACHE_BYTES = int(_HERE["map bytes"])
-RING_BYTES = int(_HERE["ring bytes"])
 RING_SPACE = int(_HERE["ring space"])

@@ -309,7 +309,7 @@ def test_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "system", "processor", "cores", "usable_cores", "threads", "threads_because", "settings",
     }  # fmt: skip
     compiled = report["compiled"]
-    assert compiled.keys() == {"triple", "cpu", "features", "paths", "threading_layer", "blas", "cache"}
+    assert compiled.keys() == {"triple", "cpu", "features", "paths", "threading_layer", "blas", "cache", "caches"}
     assert all(path.keys() == {"name", "value", "meaning"} for path in compiled["paths"])
     assert compiled["threading_layer"]["name"] in ("tbb", "omp", "workqueue")
     assert Path(compiled["cache"]["folder"]).is_absolute()

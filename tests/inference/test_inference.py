@@ -11,11 +11,8 @@ from tolerances import outputs_and_bounds, settle
 
 import epcore
 from epcore.graph import INPUT, GraphBuilder
-from epcore.inference import bands
 from epcore.inference.fuse import fuse
 from epcore.inference.layout import Buffer, allocate
-from epcore.inference.steps import pointwise
-from epcore.inference.steps.band import Band
 from epcore.inference.steps.dense import Dense
 from epcore.kernels.cpu.processor import LANES
 from epcore.models import PoseOutputs
@@ -134,42 +131,6 @@ def test_bitwise_the_same_on_every_call_and_for_any_threads(rng: np.random.Gener
                 assert np.array_equal(plan(x).upscaled, expected)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize(("threads", "ring"), [(1, 1 << 18), (2, 1 << 18), (1, 1 << 16), (2, 1 << 16)])
-def test_bands_change_nothing(
-    batch: int, threads: int, ring: int, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
-) -> None:
-    """Expansions computed inside the depthwise layers, all channels or groups of them, give the bits of expansions alone."""
-    model = settle(epcore.EfficientPose("I"))
-    x = rng.normal(size=(batch, 80, 80, 3)).astype(np.float32)
-    monkeypatch.setattr(bands, "EXTRA", 9.0)
-    monkeypatch.setattr(bands, "RING_BYTES", ring)
-    plans = []
-    for limit in (0, 1 << 40):
-        monkeypatch.setattr(bands, "CACHE_BYTES", limit)
-        plans.append(epcore.compile(model, batch, resolution=80, threads=threads))
-    banded = [step for step in plans[0].steps if isinstance(step, Band)]
-    assert len(banded) > 15
-    assert not any(isinstance(step, Band) for step in plans[1].steps)
-    assert ring > 1 << 16 or sum(step.cut.group > 0 for step in banded) > 10
-    assert plans[0].working_bytes < plans[1].working_bytes
-    expected = by_label(plans[1](x))
-    for label, maps in by_label(plans[0](x)).items():
-        assert np.array_equal(maps, expected[label]), label
-
-
-def test_asking_ahead_changes_nothing(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    model = settle(epcore.EfficientPose("I"))
-    x = rng.normal(size=(2, 64, 64, 3)).astype(np.float32)
-    expected = by_label(epcore.compile(model, 2, resolution=64)(x))
-    monkeypatch.setattr(pointwise, "CACHE_BYTES", 0)
-    plan = epcore.compile(model, 2, resolution=64)
-    products = [row.fields["product"] for row in plan._program.steps if "product" in row.fields]
-    assert all(product["ahead"] for product in products)
-    for label, maps in by_label(plan(x)).items():
-        assert np.array_equal(maps, expected[label]), label
-
-
 def test_batch_is_as_many_single_pictures(rng: np.random.Generator) -> None:
     model = settle(epcore.EfficientPose("I"))
     x = rng.normal(size=(3, 64, 64, 3)).astype(np.float32)
@@ -212,6 +173,21 @@ class TestProfile:
         assert sum(timing.flops for timing in profile) == 2 * macs
         assert "total" in str(profile)
         assert all(timing.seconds > 0 for timing in profile)
+
+    def test_sets_what_was_chosen_and_expected_beside_it(self) -> None:
+        plan = epcore.compile(epcore.EfficientPose("II"), resolution=128, threads=2)
+        profile = plan.profile(repeats=1)
+        assert [timing.choice for timing in profile] == [row.choice for row in plan._program.steps]
+        assert [timing.predicted for timing in profile] == [row.seconds for row in plan._program.steps]
+        assert all(timing.predicted is not None and timing.predicted > 0 for timing in profile)
+        lines = str(profile).splitlines()
+        assert len(lines) == len(profile) + 2
+        assert max(map(len, lines)) <= 120
+        for line, timing in zip(lines[1:], profile, strict=False):
+            assert line.endswith(str(timing.choice))
+            assert f"{timing.predicted * 1e3:.3f}" in line
+        shown = {str(timing.choice).split()[0] for timing in profile if str(timing.choice)}
+        assert shown == {"band", "strip", "chunk"}
 
 
 class TestRefused:

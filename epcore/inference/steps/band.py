@@ -4,7 +4,8 @@ between them never exists.
 The map that an expansion writes is the largest of its block (six times the block's input), too large for the cache of a core
 at the first, high-resolution blocks and in the passes of the large variants. Here a task expands a row of pixels into a ring of
 rows, which stays in the cache, just before the depthwise convolution first needs it. Rows that two bands share are expanded by
-both; groups of channels share nothing but the input they read. `epcore.inference.bands` decides where, and how it is cut.
+both; groups of channels share nothing but the input they read. `epcore.inference.bands` decides where, `epcore.inference.costs`
+how it is cut.
 
 Rings of different threads lie RING_SPACE rows apart. Processors notice that a ring is read row after row and fetch rows ahead,
 beyond its end; if the ring of another thread lies there, two cores take every line from each other. (8 rows were too few for
@@ -98,12 +99,14 @@ def encode(step: Band, encoder: Encoder) -> None:
     N, OH = y.shape[:2]
     _, _, W, C = encoder.shapes[step.expand.output]
     pixel = cut.group or C
-    depthwise = encode_depthwise(step.depthwise, encoder)
-    product, expand = encode_product(step.expand, x, encoder)
+    choice, seconds = encoder.costs.band(step, encoder.shapes)
+    depthwise = encode_depthwise(step.depthwise, choice.strip, encoder)
+    product, expand = encode_product(step.expand, choice.ahead, encoder)
     rows = encoder.threads * (cut.ring + RING_SPACE) - RING_SPACE
     encoder.row(
-        KIND, step, N * -(-OH // cut.rows) * -(-C // pixel), y=y, x=x, rings=encoder.scratch(rows * W * pixel), pixel=pixel,
-        rows=cut.rows, ring=cut.ring, group=cut.group // PANEL, expand=expand, product=product, depthwise=depthwise,
+        KIND, step, N * -(-OH // cut.rows) * -(-C // pixel), choice=choice, seconds=seconds, y=y, x=x,
+        rings=encoder.scratch(rows * W * pixel), pixel=pixel, rows=cut.rows, ring=cut.ring, group=cut.group // PANEL,
+        expand=expand, product=product, depthwise=depthwise,
     )  # fmt: skip
 
 

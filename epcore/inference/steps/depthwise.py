@@ -28,7 +28,7 @@ from epcore.shapes import Window
 if TYPE_CHECKING:
     from epcore.inference.encode import Encoder
 
-# Strips at stride 1. 5x5 has a choice: the one that overlaps least, so that no map of the networks computes much twice.
+# Strips at stride 1. 5x5 has a choice: by what a row takes with each, since the last strip of a row overlaps the one before.
 STRIP, STRIPS = STRIP_PIXELS, (10, 8, 7) if STRIP_PIXELS == 8 else (4, 4, 4)
 STRIP_STRIDE2 = STRIP_PIXELS // 2
 
@@ -161,17 +161,22 @@ def _run(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
 KIND = Kind("depthwise", RECORD, _run)
 
 
-def encode_depthwise(step: Depthwise, encoder: Encoder) -> dict[str, Any]:
-    """Its record. Raises ValueError for a window or a number of channels that the kernels do not know."""
+def strips_of(size: int, stride: int) -> tuple[int, ...]:
+    """The strips that kernels for such a window are compiled for."""
+    return (STRIP_STRIDE2,) if stride == 2 else STRIPS if size == 5 else (STRIP,)
+
+
+def is_known(step: Depthwise) -> bool:
+    """Whether the kernels know its window and can take so few channels."""
+    kh, kw, C = step.weights.shape
+    return kh == kw and kh in (3, 5) and step.stride in (1, 2) and C >= LANES
+
+
+def encode_depthwise(step: Depthwise, strip: int, encoder: Encoder) -> dict[str, Any]:
+    """Its record."""
     N, H, W, C = encoder.shapes[step.inputs[0]]
     _, OH, OW, _ = encoder.shapes[step.output]
     kh, kw = step.weights.shape[:2]
-    if kh != kw or kh not in (3, 5) or step.stride not in (1, 2) or C < LANES:
-        raise NoPlanError(
-            f"compile: {step.output} is a depthwise {kh}x{kw}, stride {step.stride}, of {C} channels; plans know 3x3 and 5x5, "
-            f"stride 1 and 2, of {LANES} channels or more"
-        )
-    strips = (STRIP_STRIDE2,) if step.stride == 2 else STRIPS if kh == 5 else (STRIP,)
     top, left = Window((N, H, W, C), (kh, kw), step.stride).start
     return {
         "height": H,
@@ -181,7 +186,7 @@ def encode_depthwise(step: Depthwise, encoder: Encoder) -> dict[str, Any]:
         "out_width": OW,
         "size": kh,
         "stride": step.stride,
-        "strip": min(strips, key=lambda strip: -(-OW // strip) * strip),
+        "strip": strip,
         "top": top,
         "left": left,
         "weights": encoder.constant(step.weights),
@@ -193,8 +198,17 @@ def encode_depthwise(step: Depthwise, encoder: Encoder) -> dict[str, Any]:
 
 
 def encode(step: Depthwise, encoder: Encoder) -> None:
+    """Raises ValueError for a window or a number of channels that the kernels do not know."""
+    if not is_known(step):
+        kh, kw, C = step.weights.shape
+        raise NoPlanError(
+            f"compile: {step.output} is a depthwise {kh}x{kw}, stride {step.stride}, of {C} channels; plans know 3x3 and 5x5, "
+            f"stride 1 and 2, of {LANES} channels or more"
+        )
     x, y = encoder.places[step.inputs[0]], encoder.places[step.output]
-    encoder.row(KIND, step, y.shape[0] * y.shape[1], y=y, x=x, depthwise=encode_depthwise(step, encoder))
+    choice, seconds = encoder.costs.depthwise(step, encoder.shapes)
+    depthwise = encode_depthwise(step, choice.strip, encoder)
+    encoder.row(KIND, step, y.shape[0] * y.shape[1], choice=choice, seconds=seconds, y=y, x=x, depthwise=depthwise)
 
 
 DEFINITION = Definition(Depthwise, encode, (KIND,))

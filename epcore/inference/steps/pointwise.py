@@ -5,12 +5,11 @@
 A tile of TILE_ROWS pixels x V vectors of columns stays in registers over the whole sum. The weights come in panels
 (`epcore.kernels.cpu.panels`): for every k the V vectors a tile needs, one after the other, so that they are read straight
 through. The last tile of a chunk overlaps the one before it. Where the input is too large for the cache (`ahead`) a tile asks
-for the pixels of the next one while it works.
+for the pixels of the next one while it works. `epcore.inference.costs` decides that, and how many pixels a chunk has.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -23,12 +22,11 @@ from epcore.inference.steps.activation import PRELU, encode_activation, finish, 
 from epcore.inference.steps.record import ACTIVATION, PANELS, TENSOR, Definition, Kind, fields, record, viewer
 from epcore.kernels.cpu import panels as cuts
 from epcore.kernels.cpu.panels import by_width, place, vectors_before
-from epcore.kernels.cpu.processor import CACHE_BYTES, LANES, TILE_ROWS
+from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.simd import load_block, load_tile, outer, prefetch, repeat, store_tile
 
 if TYPE_CHECKING:
     from epcore.inference.encode import Encoder
-    from epcore.inference.layout import Place
 
 ROWS = TILE_ROWS
 
@@ -172,12 +170,7 @@ def _run(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
 KIND = Kind("pointwise", RECORD, _run)
 
 
-def ahead(x: Place) -> bool:
-    """Whether it pays to ask for this input before it is needed."""
-    return 4 * math.prod(x.shape) > CACHE_BYTES
-
-
-def encode_product(step: Convolution, x: Place, encoder: Encoder) -> tuple[dict[str, Any], int]:
+def encode_product(step: Convolution, ahead: bool, encoder: Encoder) -> tuple[dict[str, Any], int]:
     """Its record, and where its packed weights are."""
     weights, bias = step.weights.astype(np.float32), encoder.constant(step.bias)
     panels = encoder.cut(step, weights.shape[1])
@@ -185,7 +178,7 @@ def encode_product(step: Convolution, x: Place, encoder: Encoder) -> tuple[dict[
     return {
         "depth": weights.shape[0],
         "bias": bias,
-        "ahead": ahead(x),
+        "ahead": ahead,
         "activation": encode_activation(step.activation, encoder),
         "panels": panels,
     }, packed
@@ -195,12 +188,12 @@ def encode(step: Pointwise, encoder: Encoder) -> None:
     """The row of a pointwise layer; where a gate comes before it, the gate's row learns to scale its weights."""
     x, y = encoder.places[step.inputs[0]], encoder.places[step.output]
     N, H, W, _ = x.shape
-    # Small enough that threads finish together, large enough that the weights are read from cache many times.
-    chunk = min(128, max(ROWS, -(-H * W // 16 // ROWS) * ROWS))
-    product, weights = encode_product(step, x, encoder)
+    encoder.cut(step, step.weights.shape[1])  # which raises what costs would not say so well
+    choice, seconds = encoder.costs.pointwise(step, encoder.shapes)
+    product, weights = encode_product(step, choice.ahead, encoder)
     row = encoder.row(
-        KIND, step, N * -(-H * W // chunk), y=y, x=x, pixels=H * W, chunk=chunk, weights=weights, product=product,
-        residual=encoder.places[step.residual] if step.residual else (-1, 0, 0),
+        KIND, step, N * -(-H * W // choice.chunk), choice=choice, seconds=seconds, y=y, x=x, pixels=H * W, chunk=choice.chunk,
+        weights=weights, product=product, residual=encoder.places[step.residual] if step.residual else (-1, 0, 0),
     )  # fmt: skip
     if step.gate is not None:
         encoder.scale_weights(step.gate, row, weights, product)
