@@ -10,7 +10,7 @@ fixed order whatever the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -31,12 +31,26 @@ _RUN = 64  # pixels summed in one chain: K / 4 epsilons where a flat area rounds
 
 class Windows(NamedTuple):
     """What all tiles of a convolution share: elements from one window to the next, from a kernel row to the next, kernel
-    rows, and numbers under each of them."""
+    rows, numbers under each of them, and elements of y from one pixel to the next."""
 
     pixel_step: int
     row_step: int
     rows: int
     depth: int
+    to_step: int
+
+
+class Lines(NamedTuple):
+    """The lines of y: how many in all and in an image, pixels of each; elements from image to image and from line to line of
+    their windows in x, and of themselves in y."""
+
+    all: int
+    rows: int
+    pixels: int
+    x_image: int
+    x_row: int
+    y_image: int
+    y_row: int
 
 
 class Line(NamedTuple):
@@ -63,7 +77,6 @@ def _panel(width: int) -> Callable[..., None]:
     @inlined
     def run(x, packed, bias, y, windows, line, columns):  # type: ignore[no-untyped-def]
         row = load_block(bias, columns.first, columns.step, width)
-        channels = y.shape[3]
         pixel = line.begin
         while pixel < line.end:
             if line.end - line.begin >= ROWS:
@@ -74,7 +87,7 @@ def _panel(width: int) -> Callable[..., None]:
                     q = columns.weights + u * windows.depth * ROW
                     for k in range(windows.depth):
                         tile = outer(tile, x, a + k, windows.pixel_step, load_block(packed, q + k * ROW, LANES, width))
-                store_tile(y, line.y + pixel * channels + columns.first, channels, columns.step, tile, width)
+                store_tile(y, line.y + pixel * windows.to_step + columns.first, windows.to_step, columns.step, tile, width)
                 pixel += ROWS
             else:
                 one = row
@@ -83,7 +96,7 @@ def _panel(width: int) -> Callable[..., None]:
                     q = columns.weights + u * windows.depth * ROW
                     for k in range(windows.depth):
                         one = outer(one, x, a + k, windows.pixel_step, load_block(packed, q + k * ROW, LANES, width))
-                store_tile(y, line.y + pixel * channels + columns.first, channels, columns.step, one, width)
+                store_tile(y, line.y + pixel * windows.to_step + columns.first, windows.to_step, columns.step, one, width)
                 pixel += 1
 
     return run
@@ -94,22 +107,35 @@ _run_panel = by_width(_panel)
 
 @kernel
 def _convolve(
-    x: np.ndarray, packed: np.ndarray, panels: Panels, bias: np.ndarray, windows: Windows, row_stride: int, y: np.ndarray
+    x: np.ndarray,
+    packed: np.ndarray,
+    panels: Panels,
+    bias: np.ndarray,
+    windows: Windows,
+    lines: Lines,
+    starts: np.ndarray,
+    y: np.ndarray,
 ) -> None:
-    """row_stride: elements of x from the windows of one line of y to those of the next."""
-    _, OH, OW, columns = y.shape
-    image = x.shape[1] * x.shape[2] * x.shape[3]
-    segments = (OW + _SEGMENT - 1) // _SEGMENT
-    for task in prange(y.shape[0] * OH * segments):
+    """starts (phases, 2): for each set of weights, where its first window and its first output pixel lie. A task computes all
+    phases of its pixels, while they are in the cache."""
+    segments = (lines.pixels + _SEGMENT - 1) // _SEGMENT
+    size = packed.size // len(starts)
+    for task in prange(lines.all * segments):
         number = task // segments
-        n = number // OH
+        n = number // lines.rows
+        row = number - n * lines.rows
         begin = (task - number * segments) * _SEGMENT
-        start = n * image + (number - n * OH) * row_stride
-        line = Line(start, number * OW * columns, begin, min(begin + _SEGMENT, OW))
-        for p in range(panels.full + panels.rest):
-            first, step, width = place(panels, p)
-            weights = windows.rows * windows.depth * LANES * vectors_before(panels, p)
-            _run_panel(width, (x, packed, bias, y, windows, line, Columns(weights, first, step)))
+        end = min(begin + _SEGMENT, lines.pixels)
+        for phase in range(len(starts)):
+            start = starts[phase, 0] + n * lines.x_image + row * lines.x_row
+            line = Line(start, starts[phase, 1] + n * lines.y_image + row * lines.y_row, begin, end)
+            for p in range(panels.full + panels.rest):
+                first, step, width = place(panels, p)
+                weights = phase * size + windows.rows * windows.depth * LANES * vectors_before(panels, p)
+                _run_panel(width, (x, packed, bias, y, windows, line, Columns(weights, first, step)))
+
+
+_ONE_PHASE = np.zeros((1, 2), np.int64)
 
 
 def convolve(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int, y: np.ndarray) -> None:
@@ -124,8 +150,27 @@ def convolve(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int,
     kh, kw, channels, columns = w.shape
     if kh == kw == stride == 1:  # rows need not be told apart
         x, y = x.reshape(1, 1, -1, channels), y.reshape(1, 1, -1, columns)
+    N, OH, OW, _ = y.shape
     row = x.shape[2] * channels
-    _convolve(x, packed, panels, bias, Windows(stride * channels, row, kh, kw * channels), stride * row, y)
+    windows = Windows(stride * channels, row, kh, kw * channels, columns)
+    lines = Lines(N * OH, OH, OW, x.shape[1] * row, stride * row, OH * OW * columns, OW * columns)
+    _convolve(x, packed, panels, bias, windows, lines, _ONE_PHASE, y)
+
+
+def convolve_phases(x: np.ndarray, w: np.ndarray, at: Sequence[Sequence[int]], y: np.ndarray) -> None:
+    """y[:, f::s, g::s] = the convolution of x with w[f, g], windows starting one pixel apart from (at[0][f], at[1][g]) on.
+
+    w (s,s,kh,kw,Cin,Cout), y (N, rows * s, columns * s, Cout); x holds its padding. Cout must be at least LANES.
+    """
+    stride, _, kh, kw, channels, Cout = w.shape
+    panels = cut(Cout)
+    packed = np.concatenate([pack(each, panels) for each in w.reshape(stride * stride, -1, Cout)])
+    N, H, W, _ = y.shape
+    row, out = x.shape[2] * channels, W * Cout
+    windows = Windows(channels, row, kh, kw * channels, stride * Cout)
+    lines = Lines(N * H // stride, H // stride, W // stride, x.shape[1] * row, row, H * out, stride * out)
+    pixels = [(i * row + j * channels, f * out + g * Cout) for f, i in enumerate(at[0]) for g, j in enumerate(at[1])]
+    _convolve(x, packed, panels, np.zeros(Cout, np.float32), windows, lines, np.array(pixels, np.int64), y)
 
 
 class Tile(NamedTuple):
