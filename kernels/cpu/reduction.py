@@ -18,10 +18,11 @@ from numba import prange
 from epcore.kernels.cpu.jit import inlined, kernel
 from epcore.kernels.cpu.loops import RUN, by_slot
 from epcore.kernels.cpu.processor import LANES
-from epcore.kernels.cpu.simd import Block, add_in_double, add_products_in_double, fma, load, load_block, load_partial
+from epcore.kernels.cpu.simd import Block, add_in_double, add_products_in_double, fma, load, load_block, load_partial, prefetch
 
 PARTS = 32  # how many partial sums a reduction is divided into, at most; also the bound on the threads it can use
 _BLOCK = 256
+_AHEAD = 1024  # elements, more than which are asked for before they are needed: a page
 
 
 def period(channels: int) -> int:
@@ -81,10 +82,12 @@ def _sums(x: np.ndarray, partial: np.ndarray) -> None:
         part = task - n * parts
         sums = np.zeros(slots)
         begin, end = part * periods // parts, (part + 1) * periods // parts
-        fours = _fours(begin, min(end, size // slots))
+        fours, ahead = _fours(begin, min(end, size // slots)), _AHEAD // (4 * slots) * 4 * slots + 4 * slots
         for p in range(begin, fours, 4):
             for j in range(0, slots, LANES):
-                add_in_double(sums, j, load_block(x, n * size + p * slots + j, slots, 4))
+                i = n * size + p * slots + j
+                prefetch(x, i + ahead, slots, 4)
+                add_in_double(sums, j, load_block(x, i, slots, 4))
         for p in range(fours, end):
             for j in range(0, min(slots, size - p * slots), LANES):
                 add_in_double(sums, j, load_partial(x, n * size + p * slots + j, size - p * slots - j))
@@ -102,10 +105,12 @@ def _product_sums(x: np.ndarray, center: np.ndarray, dy: np.ndarray, partial: np
         part = task - n * parts
         sums, products = np.zeros(slots), np.zeros(slots)
         begin, end = part * periods // parts, (part + 1) * periods // parts
-        fours = _fours(begin, min(end, size // slots))
+        fours, ahead = _fours(begin, min(end, size // slots)), _AHEAD // (4 * slots) * 4 * slots + 4 * slots
         for p in range(begin, fours, 4):
             for j in range(0, slots, LANES):
                 i = n * size + p * slots + j
+                prefetch(x, i + ahead, slots, 4)
+                prefetch(dy, i + ahead, slots, 4)
                 gradients = load_block(dy, i, slots, 4)
                 add_in_double(sums, j, gradients)
                 add_products_in_double(products, j, load_block(x, i, slots, 4), load(center, j), gradients)
