@@ -32,8 +32,14 @@ class TorchCall:
         return visit(self.case.node, self.inputs, self.parameters)
 
     def backward(self, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Gradients of the inputs and of what is learned, in epcore's order of arguments."""
-        return torch.autograd.grad(y, self.sources, self.dy, retain_graph=True)
+        """Gradients of the inputs and of what is learned, in epcore's order of arguments.
+
+        Those of maps are dense, as epcore's are: PyTorch gives the inputs of a concatenation views, and leaves the copy to
+        whoever reads them.
+        """
+        gradients = torch.autograd.grad(y, self.sources, self.dy, retain_graph=True)
+        maps = len(self.case.node.inputs)
+        return (*(each.contiguous(memory_format=torch.channels_last) for each in gradients[:maps]), *gradients[maps:])
 
 
 def to_numpy(tensor: torch.Tensor, *, is_map: bool) -> np.ndarray:

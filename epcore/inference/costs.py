@@ -150,7 +150,7 @@ class Costs:
         seconds += 4 * depth * vectors * LANES * self._weights(depth, vectors, panels, tiles)
         if asked:
             seconds += (panels - 1) * pixels * -(-4 * depth // _LINE) * LANES * prices.multiply
-        return seconds
+        return float(seconds)
 
     def _weights(self, depth: int, vectors: int, panels: int, tiles: int) -> float:
         """Seconds of a byte of packed weights: those of a panel for every tile, all of them for every chunk."""
@@ -183,7 +183,7 @@ class Costs:
         if step.activation.kind:
             seconds += -(-y[2] // strip) * strip * vectors * prices.activation
         row = 4 * width * channels
-        return seconds + size * row * self.byte(size * row)
+        return float(seconds + size * row * self.byte(size * row))
 
     def _cuts(self, depthwise: Depthwise, shapes: Shapes) -> list[Cut]:
         N, rows_out, _, C = shapes[depthwise.output]
@@ -214,7 +214,7 @@ class Costs:
             seconds += expanded * W * 4 * channels * self.byte(4 * cut.ring * W * channels)
             seconds += expanded * weights * channels * (self._far(weights * channels) - self._far(weights * PANEL))
             seconds += cut.rows * (self._rows(depthwise, y, strip, channels, W) + 4 * y[2] * channels * self._map(y))
-            return seconds + (expanded + cut.rows) * prices.task
+            return float(seconds + (expanded + cut.rows) * prices.task)
 
         if not cut.group:
             return self._several([task(C)] * (y[0] * bands))

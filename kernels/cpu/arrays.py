@@ -21,6 +21,20 @@ def empty(shape: tuple[int, ...]) -> np.ndarray:
     return room[skip : skip + size].reshape(shape)
 
 
+def pad(x: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+    """x (N,H,W,C) float32 with zero rows and columns (before, after) it: x itself where there are none."""
+    (top, bottom), (left, right) = rows, columns
+    if not (top or bottom or left or right):
+        return x
+    N, H, W, C = x.shape
+    padded = empty((N, top + H + bottom, left + W + right, C))
+    padded[:, :top] = padded[:, top + H :] = 0.0  # margins only: all of it would be written twice
+    middle = padded[:, top : top + H]
+    middle[:, :, :left] = middle[:, :, left + W :] = 0.0
+    middle[:, :, left : left + W] = x
+    return padded
+
+
 def check(op: str, **arrays: np.ndarray | None) -> None:
     """Refuse what the kernels cannot take. None stands for an optional array and passes.
 

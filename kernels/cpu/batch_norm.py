@@ -6,18 +6,42 @@ then runs are merged in double (Chan, Golub, LeVeque 1979), which stays exact wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import prange
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
-from epcore.kernels.cpu.jit import kernel
+from epcore.kernels.cpu.jit import inlined, kernel, serial_kernel
 from epcore.kernels.cpu.loops import RUN, by_slot
 from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.reduction import parts_of, period, product_sums, scale, spread
-from epcore.kernels.cpu.simd import Block, fma, load, store
+from epcore.kernels.cpu.simd import Block, fma, load, load_block, splat, store_block
 from epcore.ops.batch_norm import EPSILON, output_shape
 
 Saved = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _deviations(vectors: int) -> Callable[..., None]:
+    """Means and sums of squared deviations of so many neighbouring vectors in `count` periods, kept in registers."""
+
+    @inlined
+    def run(x, start, slots, count, center, squares, j):  # type: ignore[no-untyped-def]
+        total = splat(0.0, vectors)
+        for p in range(count):
+            total = total + load_block(x, start + p * slots, LANES, vectors)
+        mean = total / float(count)
+        total = splat(0.0, vectors)
+        for p in range(count):
+            deviation = load_block(x, start + p * slots, LANES, vectors) - mean
+            total = fma(deviation, deviation, total)
+        store_block(center, j, LANES, mean)
+        store_block(squares, j, LANES, total)
+
+    return run
+
+
+_four_deviations, _one_deviation = _deviations(4), _deviations(1)
 
 
 @kernel
@@ -33,17 +57,13 @@ def _moments(x: np.ndarray, partial: np.ndarray) -> None:
         for first in range(part * periods // parts, end, RUN):
             last = min(first + RUN, end)
             new = float(last - first)
-            run[:] = 0.0
-            for p in range(first, last):
-                for j in range(0, slots, LANES):
-                    store(run, j, load(run, j) + load(x, p * slots + j))
-            for j in range(slots):
-                center[j] = run[j] / new
-            run[:] = 0.0
-            for p in range(first, last):
-                for j in range(0, slots, LANES):
-                    deviation = load(x, p * slots + j) - load(center, j)
-                    store(run, j, fma(deviation, deviation, load(run, j)))
+            j = 0
+            while j + 4 * LANES <= slots:
+                _four_deviations(x, first * slots + j, slots, last - first, center, run, j)
+                j += 4 * LANES
+            while j < slots:
+                _one_deviation(x, first * slots + j, slots, last - first, center, run, j)
+                j += LANES
             total = count + new
             for j in range(slots):
                 delta = center[j] - mean[j]
@@ -68,22 +88,50 @@ def _differentiate(dy: Block, x: Block, constants: np.ndarray, j: int, slots: in
     return v - load(constants, 2 * slots + j) * (x - load(constants, j))
 
 
+@serial_kernel
+def _merge(partial: np.ndarray, rest: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> None:
+    """mean, variance (C,) of the groups (count, mean, squared deviations) of all parts and slots, and of `rest` (R,C), each a
+    group of one; first part first."""
+    parts, _, slots = partial.shape
+    C = mean.size
+    total = float(len(rest))
+    for part in range(parts):
+        total += partial[part, 0, 0] * (slots // C)
+    mean[:] = 0.0
+    variance[:] = 0.0
+    for part in range(parts):
+        for slot in range(0, slots, C):
+            for c in range(C):
+                mean[c] += partial[part, 0, slot + c] * partial[part, 1, slot + c]
+    for row in range(len(rest)):
+        for c in range(C):
+            mean[c] += rest[row, c]
+    for c in range(C):
+        mean[c] /= total
+    for part in range(parts):
+        for slot in range(0, slots, C):
+            for c in range(C):
+                delta = partial[part, 1, slot + c] - mean[c]
+                variance[c] += partial[part, 2, slot + c] + partial[part, 0, slot + c] * (delta * delta)
+    for row in range(len(rest)):
+        for c in range(C):
+            delta = rest[row, c] - mean[c]
+            variance[c] += delta * delta
+    for c in range(C):
+        variance[c] /= total
+
+
 def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x (..., C) float32 -> mean (C,) and biased variance (C,), float64."""
     C = x.shape[-1]
-    rows, slots = x.reshape(-1, C), period(C)
+    flat, slots = x.reshape(-1), period(C)
     whole = x.size // slots * slots
-    groups: list[np.ndarray] = []  # (3, groups of one channel, C): count, mean, squared deviations
+    partial = np.empty((parts_of(whole, C) if whole else 0, 3, slots))
     if whole:
-        partial = np.empty((parts_of(whole, C), 3, slots))
-        _moments(x.ravel()[:whole], partial)
-        groups.append(partial.reshape(len(partial), 3, -1, C).transpose(1, 0, 2, 3).reshape(3, -1, C))
-    rest = rows[whole // C :].astype(np.float64)  # fewer pixels than a period has
-    groups.append(np.stack((np.ones_like(rest), rest, np.zeros_like(rest))))
-    count, mean, squares = np.concatenate(groups, axis=1)
-    total = count.sum(axis=0)
-    center = (count * mean).sum(axis=0) / total
-    return center, (squares + count * (mean - center) ** 2).sum(axis=0) / total
+        _moments(flat[:whole], partial)
+    mean, variance = np.empty(C), np.empty(C)
+    _merge(partial, flat[whole:].reshape(-1, C), mean, variance)  # the rest: fewer pixels than a period has
+    return mean, variance
 
 
 def forward(
@@ -106,7 +154,7 @@ def forward(
         mean, variance = running_mean, running_variance
     factor = gamma / np.sqrt(variance.astype(np.float64) + epsilon)
     y = empty(x.shape)
-    _normalise(x.reshape(1, -1), spread(np.stack((mean, factor, beta)))[None], y.reshape(1, -1))
+    _normalise(x.reshape(1, -1), spread(mean[None], factor[None], beta[None]), y.reshape(1, -1))
     return y, (x, gamma, mean, variance)
 
 
@@ -125,7 +173,7 @@ def backward(
     dx = empty(x.shape)
     if training:
         along, constant = factor * r * dgamma / pixels, factor * dbeta / pixels
-        constants = spread(np.stack((mean, factor, along, constant)))[None]
+        constants = spread(mean[None], factor[None], along[None], constant[None])
         _differentiate(dy.reshape(1, -1), x.reshape(1, -1), constants, dx.reshape(1, -1))
     else:
         scale(dy.reshape(images), factor[None], np.zeros((1, C)), dx.reshape(images))

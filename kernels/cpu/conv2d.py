@@ -1,17 +1,18 @@
 """Dense convolution on the CPU: `epcore.ops.conv2d` is the definition, `product` does the work.
 
 Only kernels larger than 1x1 need a padded copy of their input. Backward data is the same product with the flipped,
-transposed weights over dy (spread out by the stride).
+transposed weights over dy; with a stride it is `scatter`'s, phase by phase.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from epcore.kernels.cpu.arrays import check, check_gradient, empty, narrow, widen
+from epcore.kernels.cpu.arrays import check, check_gradient, empty, narrow, pad, widen
 from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.product import convolve, weight_gradient
 from epcore.kernels.cpu.reduction import column_sums
+from epcore.kernels.cpu.scatter import scatter_products
 from epcore.ops.conv2d import output_shape
 from epcore.shapes import Window
 
@@ -39,10 +40,7 @@ def backward(
     need_x, need_w, need_b = needs or (True, True, True)
     dx = dw = None
     if need_x:
-        flipped = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh,kw,Cout,Cin)
-        wide = empty((*x.shape[:3], max(x.shape[3], LANES)))
-        convolve(_spread(dy, x.shape, w.shape, stride), widen(flipped), None, 1, wide)
-        dx = narrow(wide, x.shape[3])
+        dx = _data_gradient(dy, x.shape, w, stride)
     if need_w:
         padded, shape = _pad(x, w, stride), w.shape
         if shape[1] * shape[2] < TILE_ROWS:  # a tile of dw has that many rows
@@ -54,19 +52,17 @@ def backward(
 
 def _pad(x: np.ndarray, w: np.ndarray, stride: int) -> np.ndarray:
     """x with its SAME padding: x itself where there is none."""
-    window = Window(x.shape, w.shape[:2], stride)
-    if window.padded == x.shape:
-        return x
-    padded = np.zeros(window.padded, np.float32)
-    window.crop(padded)[:] = x
-    return padded
+    _, rows, columns, _ = Window(x.shape, w.shape[:2], stride).padding
+    return pad(x, rows, columns)
 
 
-def _spread(dy: np.ndarray, x: tuple[int, ...], w: tuple[int, ...], stride: int) -> np.ndarray:
-    """dy with stride - 1 zeros between its pixels, padded so that every window of the flipped kernel lies inside."""
-    if w[0] == w[1] == stride == 1:
-        return dy
-    top, left = Window(x, w[:2], stride).start
-    padded = np.zeros((x[0], x[1] + w[0] - 1, x[2] + w[1] - 1, dy.shape[3]), np.float32)
-    padded[:, w[0] - 1 - top :: stride, w[1] - 1 - left :: stride][:, : dy.shape[1], : dy.shape[2]] = dy
-    return padded
+def _data_gradient(dy: np.ndarray, x: tuple[int, ...], w: np.ndarray, stride: int) -> np.ndarray:
+    """dx, from dy and the shape of x."""
+    start = Window(x, w.shape[:2], stride).start
+    if stride > 1:
+        return scatter_products(dy, w.transpose(0, 1, 3, 2), stride, start, x[1:3])
+    flipped = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh,kw,Cout,Cin)
+    wide = empty((*x[:3], max(x[3], LANES)))
+    rows, columns = ((k - 1 - before, before) for k, before in zip(w.shape[:2], start, strict=True))
+    convolve(pad(dy, rows, columns), widen(flipped), None, 1, wide)
+    return narrow(wide, x[3])

@@ -43,7 +43,7 @@ def forward(x: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, tuple[np.ndar
     check("prelu", x=x, alpha=alpha)
     output_shape(x.shape, alpha.shape)
     y = empty(x.shape)
-    _activate(x.reshape(1, -1), spread(alpha)[None, None], y.reshape(1, -1))
+    _activate(x.reshape(1, -1), spread(alpha[None]), y.reshape(1, -1))
     return y, (x, alpha)
 
 
@@ -53,5 +53,5 @@ def backward(dy: np.ndarray, saved: tuple[np.ndarray, np.ndarray]) -> tuple[np.n
     C = alpha.size
     dx = empty(x.shape)
     partial = np.empty((parts_of(x.size, C), period(C)))
-    _differentiate(dy.ravel(), x.ravel(), spread(alpha), dx.ravel(), partial)
+    _differentiate(dy.ravel(), x.ravel(), spread(alpha[None])[0, 0], dx.ravel(), partial)
     return dx, gather(partial.sum(axis=0), C).astype(np.float32)

@@ -10,7 +10,7 @@ fixed order whatever the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -20,23 +20,39 @@ from numba import prange
 from epcore.kernels.cpu.arrays import empty
 from epcore.kernels.cpu.jit import inlined, kernel
 from epcore.kernels.cpu.panels import Panels, by_width, cut, pack, place, vectors_before
-from epcore.kernels.cpu.processor import LANES, TILE_ROWS
+from epcore.kernels.cpu.processor import CACHE_BYTES, LANES, TILE_ROWS
 from epcore.kernels.cpu.reduction import merge
-from epcore.kernels.cpu.simd import load_block, outer, repeat, splat, store_block, store_tile
+from epcore.kernels.cpu.simd import load_block, outer, prefetch, repeat, splat, store_block, store_tile
 
 _SEGMENT = 8 * TILE_ROWS  # output pixels of one task of `convolve`
 _GROUP = 4 * TILE_ROWS  # rows of dw of one task of `_products`
+_AHEAD = 16  # pixels of x and dy that are asked for before they are needed
 _RUN = 64  # pixels summed in one chain: K / 4 epsilons where a flat area rounds every addition the same way, 2 sqrt(K) at most
 
 
 class Windows(NamedTuple):
     """What all tiles of a convolution share: elements from one window to the next, from a kernel row to the next, kernel
-    rows, and numbers under each of them."""
+    rows, numbers under each of them, elements of y from one pixel to the next, and whether x is read ahead."""
 
     pixel_step: int
     row_step: int
     rows: int
     depth: int
+    to_step: int
+    ahead: bool
+
+
+class Lines(NamedTuple):
+    """The lines of y: how many in all and in an image, pixels of each; elements from image to image and from line to line of
+    their windows in x, and of themselves in y."""
+
+    all: int
+    rows: int
+    pixels: int
+    x_image: int
+    x_row: int
+    y_image: int
+    y_row: int
 
 
 class Line(NamedTuple):
@@ -63,7 +79,6 @@ def _panel(width: int) -> Callable[..., None]:
     @inlined
     def run(x, packed, bias, y, windows, line, columns):  # type: ignore[no-untyped-def]
         row = load_block(bias, columns.first, columns.step, width)
-        channels = y.shape[3]
         pixel = line.begin
         while pixel < line.end:
             if line.end - line.begin >= ROWS:
@@ -72,9 +87,15 @@ def _panel(width: int) -> Callable[..., None]:
                 for u in range(windows.rows):
                     a = line.x + u * windows.row_step + pixel * windows.pixel_step
                     q = columns.weights + u * windows.depth * ROW
+                    if windows.ahead and columns.weights == 0:  # the first panel asks for the pixels of the next tile
+                        for k in range(windows.depth):
+                            if k & (LANES - 1) == 0:
+                                prefetch(x, a + ROWS * windows.pixel_step + k, windows.pixel_step, ROWS)
+                            tile = outer(tile, x, a + k, windows.pixel_step, load_block(packed, q + k * ROW, LANES, width))
+                        continue
                     for k in range(windows.depth):
                         tile = outer(tile, x, a + k, windows.pixel_step, load_block(packed, q + k * ROW, LANES, width))
-                store_tile(y, line.y + pixel * channels + columns.first, channels, columns.step, tile, width)
+                store_tile(y, line.y + pixel * windows.to_step + columns.first, windows.to_step, columns.step, tile, width)
                 pixel += ROWS
             else:
                 one = row
@@ -83,7 +104,7 @@ def _panel(width: int) -> Callable[..., None]:
                     q = columns.weights + u * windows.depth * ROW
                     for k in range(windows.depth):
                         one = outer(one, x, a + k, windows.pixel_step, load_block(packed, q + k * ROW, LANES, width))
-                store_tile(y, line.y + pixel * channels + columns.first, channels, columns.step, one, width)
+                store_tile(y, line.y + pixel * windows.to_step + columns.first, windows.to_step, columns.step, one, width)
                 pixel += 1
 
     return run
@@ -94,22 +115,35 @@ _run_panel = by_width(_panel)
 
 @kernel
 def _convolve(
-    x: np.ndarray, packed: np.ndarray, panels: Panels, bias: np.ndarray, windows: Windows, row_stride: int, y: np.ndarray
+    x: np.ndarray,
+    packed: np.ndarray,
+    panels: Panels,
+    bias: np.ndarray,
+    windows: Windows,
+    lines: Lines,
+    starts: np.ndarray,
+    y: np.ndarray,
 ) -> None:
-    """row_stride: elements of x from the windows of one line of y to those of the next."""
-    _, OH, OW, columns = y.shape
-    image = x.shape[1] * x.shape[2] * x.shape[3]
-    segments = (OW + _SEGMENT - 1) // _SEGMENT
-    for task in prange(y.shape[0] * OH * segments):
+    """starts (phases, 2): for each set of weights, where its first window and its first output pixel lie. A task computes all
+    phases of its pixels, while they are in the cache."""
+    segments = (lines.pixels + _SEGMENT - 1) // _SEGMENT
+    size = packed.size // len(starts)
+    for task in prange(lines.all * segments):
         number = task // segments
-        n = number // OH
+        n = number // lines.rows
+        row = number - n * lines.rows
         begin = (task - number * segments) * _SEGMENT
-        start = n * image + (number - n * OH) * row_stride
-        line = Line(start, number * OW * columns, begin, min(begin + _SEGMENT, OW))
-        for p in range(panels.full + panels.rest):
-            first, step, width = place(panels, p)
-            weights = windows.rows * windows.depth * LANES * vectors_before(panels, p)
-            _run_panel(width, (x, packed, bias, y, windows, line, Columns(weights, first, step)))
+        end = min(begin + _SEGMENT, lines.pixels)
+        for phase in range(len(starts)):
+            start = starts[phase, 0] + n * lines.x_image + row * lines.x_row
+            line = Line(start, starts[phase, 1] + n * lines.y_image + row * lines.y_row, begin, end)
+            for p in range(panels.full + panels.rest):
+                first, step, width = place(panels, p)
+                weights = phase * size + windows.rows * windows.depth * LANES * vectors_before(panels, p)
+                _run_panel(width, (x, packed, bias, y, windows, line, Columns(weights, first, step)))
+
+
+_ONE_PHASE = np.zeros((1, 2), np.int64)
 
 
 def convolve(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int, y: np.ndarray) -> None:
@@ -124,18 +158,39 @@ def convolve(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int,
     kh, kw, channels, columns = w.shape
     if kh == kw == stride == 1:  # rows need not be told apart
         x, y = x.reshape(1, 1, -1, channels), y.reshape(1, 1, -1, columns)
+    N, OH, OW, _ = y.shape
     row = x.shape[2] * channels
-    _convolve(x, packed, panels, bias, Windows(stride * channels, row, kh, kw * channels), stride * row, y)
+    windows = Windows(stride * channels, row, kh, kw * channels, columns, kh == 1 and x.nbytes > CACHE_BYTES)
+    lines = Lines(N * OH, OH, OW, x.shape[1] * row, stride * row, OH * OW * columns, OW * columns)
+    _convolve(x, packed, panels, bias, windows, lines, _ONE_PHASE, y)
+
+
+def convolve_phases(x: np.ndarray, w: np.ndarray, at: Sequence[Sequence[int]], y: np.ndarray) -> None:
+    """y[:, f::s, g::s] = the convolution of x with w[f, g], windows starting one pixel apart from (at[0][f], at[1][g]) on.
+
+    w (s,s,kh,kw,Cin,Cout), y (N, rows * s, columns * s, Cout); x holds its padding. Cout must be at least LANES.
+    """
+    stride, _, kh, kw, channels, Cout = w.shape
+    panels = cut(Cout)
+    packed = np.concatenate([pack(each, panels) for each in w.reshape(stride * stride, -1, Cout)])
+    N, H, W, _ = y.shape
+    row, out = x.shape[2] * channels, W * Cout
+    windows = Windows(channels, row, kh, kw * channels, stride * Cout, False)
+    lines = Lines(N * H // stride, H // stride, W // stride, x.shape[1] * row, row, H * out, stride * out)
+    pixels = [(i * row + j * channels, f * out + g * Cout) for f, i in enumerate(at[0]) for g, j in enumerate(at[1])]
+    _convolve(x, packed, panels, np.zeros(Cout, np.float32), windows, lines, np.array(pixels, np.int64), y)
 
 
 class Tile(NamedTuple):
-    """A tile of dw: part of the sum, kernel row, first of the numbers under it; the lines of dy that the part sums."""
+    """A tile of dw: part of the sum, kernel row, first of the numbers under it; the lines of dy that the part sums;
+    whether it asks for what the next pixels need, the rows of its whole group and its columns."""
 
     part: int
     u: int
     k: int
     lines_from: int
     lines_to: int
+    ahead: bool
 
 
 def _rank(width: int) -> Callable[..., None]:
@@ -143,7 +198,7 @@ def _rank(width: int) -> Callable[..., None]:
 
     Runs of pixels, a part of a line or a few lines, are summed in registers, and their sums in `total`, of this task alone.
     """
-    SUMS = TILE_ROWS * width
+    SUMS, LINES = TILE_ROWS * width, _GROUP // LANES
 
     @inlined
     def run(x, dy, partial, total, stride, tile, columns):  # type: ignore[no-untyped-def]
@@ -159,6 +214,9 @@ def _rank(width: int) -> Callable[..., None]:
                     a = ((n * H + (line - n * OH) * stride + tile.u) * W) * C + tile.k
                     b = line * OW * channels + columns.first
                     for ox in range(begin, min(begin + _RUN, OW)):
+                        if tile.ahead:
+                            prefetch(x, a + (ox + _AHEAD) * stride * C, LANES, LINES)
+                            prefetch(dy, b + (ox + _AHEAD) * channels, columns.step, width)
                         gradients = load_block(dy, b + ox * channels, columns.step, width)
                         sums = outer(sums, x, a + ox * stride * C, 1, gradients)
                 store_block(total, 0, LANES, sums + load_block(total, 0, LANES, SUMS))
@@ -181,6 +239,7 @@ def _products(x: np.ndarray, dy: np.ndarray, panels: Panels, stride: int, partia
     parts, kernel_rows, depth, _ = partial.shape
     lines = dy.shape[0] * dy.shape[1]
     groups = (depth + _GROUP - 1) // _GROUP
+    large = 4 * (x.size + dy.size) > CACHE_BYTES
     for task in prange(parts * kernel_rows * groups):
         part = task // (kernel_rows * groups)
         u = task // groups % kernel_rows
@@ -190,7 +249,8 @@ def _products(x: np.ndarray, dy: np.ndarray, panels: Panels, stride: int, partia
         for p in range(panels.full + panels.rest):
             first, step, width = place(panels, p)
             for row in range(group * _GROUP, min((group + 1) * _GROUP, depth), TILE_ROWS):
-                tile = Tile(part, u, min(row, depth - TILE_ROWS), lines_from, lines_to)
+                first_of_group = large and row == group * _GROUP
+                tile = Tile(part, u, min(row, depth - TILE_ROWS), lines_from, lines_to, first_of_group)
                 _run_rank(width, (x, dy, partial, total, stride, tile, Columns(0, first, step)))
 
 

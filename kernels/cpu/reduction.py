@@ -15,13 +15,14 @@ from math import gcd
 import numpy as np
 from numba import prange
 
-from epcore.kernels.cpu.jit import kernel
+from epcore.kernels.cpu.jit import inlined, kernel
 from epcore.kernels.cpu.loops import RUN, by_slot
 from epcore.kernels.cpu.processor import LANES
-from epcore.kernels.cpu.simd import Block, fma, load
+from epcore.kernels.cpu.simd import Block, add_in_double, add_products_in_double, fma, load, load_block, load_partial, prefetch
 
 PARTS = 32  # how many partial sums a reduction is divided into, at most; also the bound on the threads it can use
 _BLOCK = 256
+_AHEAD = 1024  # elements, more than which are asked for before they are needed: a page
 
 
 def period(channels: int) -> int:
@@ -29,11 +30,13 @@ def period(channels: int) -> int:
     return channels * LANES // gcd(channels, LANES)
 
 
-def spread(constants: np.ndarray) -> np.ndarray:
-    """Constants (..., C) repeated along the last axis to fill a period, as float32."""
-    channels = constants.shape[-1]
-    times = period(channels) // channels
-    return np.ascontiguousarray(np.tile(constants, (1,) * (constants.ndim - 1) + (times,)), np.float32)
+def spread(*constants: np.ndarray) -> np.ndarray:
+    """K arrays (N,C) -> (N,K,period) float32, as `by_slot` kernels take them: each repeated along the last axis."""
+    N, C = constants[0].shape
+    slots = np.empty((N, len(constants), period(C) // C, C), np.float32)
+    for k, each in enumerate(constants):
+        slots[:, k] = each[:, None]
+    return slots.reshape(N, len(constants), -1)
 
 
 def gather(slots: np.ndarray, channels: int) -> np.ndarray:
@@ -62,6 +65,12 @@ def merge(partial: np.ndarray, total: np.ndarray) -> None:
             total[i] = sums[i - start]
 
 
+@inlined
+def _fours(begin: int, end: int) -> int:
+    """Where runs of four from `begin` on end, none beyond `end`: a total that is in a register takes four periods at once."""
+    return begin + max(end - begin, 0) // 4 * 4
+
+
 @kernel
 def _sums(x: np.ndarray, partial: np.ndarray) -> None:
     """partial (N, P, period) = sums of x (N, H*W*C) by slot over the P-th part."""
@@ -72,10 +81,16 @@ def _sums(x: np.ndarray, partial: np.ndarray) -> None:
         n = task // parts
         part = task - n * parts
         sums = np.zeros(slots)
-        for p in range(part * periods // parts, (part + 1) * periods // parts):
-            row = x[n, p * slots : min((p + 1) * slots, size)]
-            for j in range(row.size):
-                sums[j] += row[j]
+        begin, end = part * periods // parts, (part + 1) * periods // parts
+        fours, ahead = _fours(begin, min(end, size // slots)), _AHEAD // (4 * slots) * 4 * slots + 4 * slots
+        for p in range(begin, fours, 4):
+            for j in range(0, slots, LANES):
+                i = n * size + p * slots + j
+                prefetch(x, i + ahead, slots, 4)
+                add_in_double(sums, j, load_block(x, i, slots, 4))
+        for p in range(fours, end):
+            for j in range(0, min(slots, size - p * slots), LANES):
+                add_in_double(sums, j, load_partial(x, n * size + p * slots + j, size - p * slots - j))
         partial[n, part] = sums
 
 
@@ -89,13 +104,22 @@ def _product_sums(x: np.ndarray, center: np.ndarray, dy: np.ndarray, partial: np
         n = task // parts
         part = task - n * parts
         sums, products = np.zeros(slots), np.zeros(slots)
-        for p in range(part * periods // parts, (part + 1) * periods // parts):
-            row = x[n, p * slots : min((p + 1) * slots, size)]
-            gradient = dy[n, p * slots : min((p + 1) * slots, size)]
-            for j in range(row.size):
-                g = np.float64(gradient[j])
-                sums[j] += g
-                products[j] += (np.float64(row[j]) - center[j]) * g
+        begin, end = part * periods // parts, (part + 1) * periods // parts
+        fours, ahead = _fours(begin, min(end, size // slots)), _AHEAD // (4 * slots) * 4 * slots + 4 * slots
+        for p in range(begin, fours, 4):
+            for j in range(0, slots, LANES):
+                i = n * size + p * slots + j
+                prefetch(x, i + ahead, slots, 4)
+                prefetch(dy, i + ahead, slots, 4)
+                gradients = load_block(dy, i, slots, 4)
+                add_in_double(sums, j, gradients)
+                add_products_in_double(products, j, load_block(x, i, slots, 4), load(center, j), gradients)
+        for p in range(fours, end):
+            for j in range(0, min(slots, size - p * slots), LANES):
+                i, rest = n * size + p * slots + j, size - p * slots - j
+                gradient = load_partial(dy, i, rest)
+                add_in_double(sums, j, gradient)
+                add_products_in_double(products, j, load_partial(x, i, rest), load(center, j), gradient)
         partial[n, part, 0] = sums
         partial[n, part, 1] = products
 
@@ -125,7 +149,7 @@ def product_sums(x: np.ndarray, dy: np.ndarray, center: np.ndarray | None = None
     """x, dy (N,H,W,C), center (C,) -> float64 (N,C) sums of dy and of (x - center) * dy over the pixels of every image."""
     N, C = x.shape[0], x.shape[-1]
     rows = x.reshape(N, -1)
-    slots = spread(np.zeros(C) if center is None else center)
+    slots = spread((np.zeros(C) if center is None else center)[None])[0, 0]
     partial = np.empty((N, parts_of(rows.shape[1], C), 2, period(C)))
     _product_sums(rows, slots, dy.reshape(N, -1), partial)
     totals = gather(partial.sum(axis=1), C)
@@ -135,4 +159,4 @@ def product_sums(x: np.ndarray, dy: np.ndarray, center: np.ndarray | None = None
 def scale(x: np.ndarray, factor: np.ndarray, shift: np.ndarray, y: np.ndarray) -> None:
     """y = x * factor + shift; x, y (N,H,W,C), factor and shift (N,C) or, for the same value in all channels, (N,1)."""
     N = x.shape[0]
-    _scale(x.reshape(N, -1), spread(np.stack((factor, shift), axis=1)), y.reshape(N, -1))
+    _scale(x.reshape(N, -1), spread(factor, shift), y.reshape(N, -1))

@@ -226,7 +226,6 @@ JSON: dict[tuple[str, ...], list[str]] = {
     ("diff",): [],
     ("readiness",): ["--pictures=1"],
     ("doctor",): ["--time-limit=400"],
-    ("kernel",): ["relu"],
 }
 
 

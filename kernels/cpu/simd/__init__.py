@@ -14,7 +14,8 @@ flag is set anywhere, so the order of every sum is the order in which it is writ
 Convention of all loads and stores: `index` is a flat element index into a C-contiguous float32 array of any rank, and
 nothing checks it. Kernels therefore check shapes before they start.
 
-Rooms: `types`, `memory` (loads and stores), `arithmetic`, `exponential`; `generation` is what they are made of.
+Rooms: `types`, `memory` (loads and stores), `arithmetic`, `double` (sums in it), `exponential`; `generation` is what they are
+made of.
 """
 
 from epcore.kernels.cpu.simd.arithmetic import (
@@ -29,6 +30,7 @@ from epcore.kernels.cpu.simd.arithmetic import (
     sum_range,
     where_greater,
 )
+from epcore.kernels.cpu.simd.double import add_in_double, add_products_in_double
 from epcore.kernels.cpu.simd.exponential import one_plus_exp_minus, sigmoid, swish
 from epcore.kernels.cpu.simd.memory import (
     load,
@@ -48,6 +50,8 @@ from epcore.kernels.cpu.simd.types import Block, Vectors
 __all__ = [
     "Block",
     "Vectors",
+    "add_in_double",
+    "add_products_in_double",
     "fma",
     "fold",
     "horizontal_sum",
