@@ -18,9 +18,10 @@ import numpy as np
 from numba import prange
 
 from epcore.kernels.cpu.arrays import empty
+from epcore.kernels.cpu.caches import caches
 from epcore.kernels.cpu.jit import inlined, kernel
 from epcore.kernels.cpu.panels import Panels, by_width, cut, pack, place, vectors_before
-from epcore.kernels.cpu.processor import CACHE_BYTES, LANES, TILE_ROWS
+from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.reduction import merge
 from epcore.kernels.cpu.simd import load_block, outer, prefetch, repeat, splat, store_block, store_tile
 
@@ -160,7 +161,7 @@ def convolve(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, stride: int,
         x, y = x.reshape(1, 1, -1, channels), y.reshape(1, 1, -1, columns)
     N, OH, OW, _ = y.shape
     row = x.shape[2] * channels
-    windows = Windows(stride * channels, row, kh, kw * channels, columns, kh == 1 and x.nbytes > CACHE_BYTES)
+    windows = Windows(stride * channels, row, kh, kw * channels, columns, kh == 1 and x.nbytes > caches().second)
     lines = Lines(N * OH, OH, OW, x.shape[1] * row, stride * row, OH * OW * columns, OW * columns)
     _convolve(x, packed, panels, bias, windows, lines, _ONE_PHASE, y)
 
@@ -231,15 +232,14 @@ _run_rank = by_width(_rank)
 
 
 @kernel
-def _products(x: np.ndarray, dy: np.ndarray, panels: Panels, stride: int, partial: np.ndarray) -> None:
-    """partial (P, kh, kw * Cin, Cout): over the P-th part of the lines of dy, the sum of window^T @ dy.
+def _products(x: np.ndarray, dy: np.ndarray, panels: Panels, stride: int, partial: np.ndarray, large: bool) -> None:
+    """partial (P, kh, kw * Cin, Cout): over the P-th part of the lines of dy, the sum of window^T @ dy. large: maps are not in cache.
 
     Tiles that overlap write the same values twice.
     """
     parts, kernel_rows, depth, _ = partial.shape
     lines = dy.shape[0] * dy.shape[1]
     groups = (depth + _GROUP - 1) // _GROUP
-    large = 4 * (x.size + dy.size) > CACHE_BYTES
     for task in prange(parts * kernel_rows * groups):
         part = task // (kernel_rows * groups)
         u = task // groups % kernel_rows
@@ -266,7 +266,7 @@ def weight_gradient(x: np.ndarray, dy: np.ndarray, shape: tuple[int, ...], strid
     lines = dy.shape[0] * dy.shape[1]
     parts = max(1, min(lines, prod(dy.shape[:3]) // pixels))
     partial = empty((parts, kh, depth, columns))
-    _products(x, dy, cut(columns), stride, partial)
+    _products(x, dy, cut(columns), stride, partial, x.nbytes + dy.nbytes > caches().second)
     if parts == 1:
         return partial.reshape(shape)
     dw = empty(shape)
