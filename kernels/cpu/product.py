@@ -233,9 +233,9 @@ _run_rank = by_width(_rank)
 
 @kernel
 def _products(x: np.ndarray, dy: np.ndarray, panels: Panels, stride: int, partial: np.ndarray, large: bool) -> None:
-    """partial (P, kh, kw * Cin, Cout): over the P-th part of the lines of dy, the sum of window^T @ dy. large: maps are not in cache.
+    """partial (P, kh, kw * Cin, Cout): over the P-th part of the lines of dy, the sum of window^T @ dy.
 
-    Tiles that overlap write the same values twice.
+    Tiles that overlap write the same values twice. large: the maps are not in the cache.
     """
     parts, kernel_rows, depth, _ = partial.shape
     lines = dy.shape[0] * dy.shape[1]
