@@ -76,6 +76,10 @@ def call_everything(network: bool) -> None:
         for op, (make, attributes) in EXAMPLES.items():
             y, saved = kernel(op).forward(*make(), **attributes)
             kernel(op).backward(gradient(y, 7), saved, **attributes)
+        y, saved = kernel("conv2d").forward(normal(0, 1, 6, 6, 3), normal(1, 3, 3, 3, 20), stride=2)  # the first layer's
+        kernel("conv2d").backward(gradient(y, 7), saved, stride=2)
+        y, saved = kernel("mse").forward(*(normal(seed, 1, 4, 4, 3) for seed in range(3)))  # with a mask
+        kernel("mse").backward(gradient(y, 7), saved)
         model = epcore.EfficientPose("RT")
         epcore.compile(model, resolution=32, threads=1)
         if network:
