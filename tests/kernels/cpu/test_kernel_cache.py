@@ -74,7 +74,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def load(source: Path) -> ModuleType:
     """The module once more, as another process has it: nothing compiled."""
-    specification = importlib.util.spec_from_file_location(f"tiny_{next(_names)}", source / "tiny.py")
+    specification = importlib.util.spec_from_file_location(f"load_{next(_names)}.tiny", source / "tiny.py")
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
