@@ -14,6 +14,7 @@ set -eu
 
 # What is compiled for a processor, and the plans that run it with several threads.
 TESTS="tests/kernels/cpu/test_simd_functions.py tests/kernels/cpu/test_cpu_simd.py tests/kernels/cpu/test_cpu_parity.py tests/kernels/cpu/test_fused_kernels.py
+    tests/kernels/cpu/test_panels.py tests/kernels/cpu/test_scatter.py tests/kernels/cpu/test_double_sums.py
     tests/inference/test_inference.py::test_golden_outputs tests/inference/test_inference.py::test_dense_upscaling_kernels
     tests/inference/test_inference.py::test_bitwise_the_same_on_every_call_and_for_any_threads
     tests/inference/test_inference.py::test_plans_called_from_many_threads"

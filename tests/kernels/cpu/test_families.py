@@ -22,7 +22,15 @@ from epcore.kernels.cpu.processor import CHOICES, Processor, choices
 from epcore.threads import get_threads
 
 # What is compiled differently from family to family.
-FILES = ("test_simd_functions.py", "test_cpu_simd.py", "test_cpu_parity.py", "test_fused_kernels.py")
+FILES = (
+    "test_simd_functions.py",
+    "test_cpu_simd.py",
+    "test_cpu_parity.py",
+    "test_fused_kernels.py",
+    "test_panels.py",
+    "test_scatter.py",
+    "test_double_sums.py",
+)
 REASONS = executable()
 
 
