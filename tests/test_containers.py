@@ -145,7 +145,7 @@ def test_kernels_of_an_image_are_used(container: Container) -> None:
 import numpy as np
 from epcore.kernels.cpu import swish
 assert np.isfinite(swish.forward(np.ones(100, np.float32))[0]).all()
-print(sum(swish.activate.stats.cache_hits.values()))
+print(sum(swish.activate.kernel.stats.cache_hits.values()))
 """
     options = {"cwd": container.root, "env": container.environment(), "capture_output": True, "text": True}
     build = subprocess.run([sys.executable, "-c", code], check=True, timeout=300, **options)  # type: ignore[call-overload]

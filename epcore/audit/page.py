@@ -142,7 +142,7 @@ def _memory() -> str:
     body = []
     for row in count_memory():
         sizes = row.parameters, row.inference, row.plan_constants, row.plan_working, row.training, row.momentum
-        body.append(_line(row.model, ["-" if size is None else f"{size / 2**20:,.1f}" for size in sizes]))
+        body.append(_line(row.model, [f"{size / 2**20:,.1f}" for size in sizes]))
     return _table(titles, body)
 
 

@@ -11,9 +11,9 @@ from epcore.audit.count import count_forward, count_parameters, count_training, 
 from epcore.audit.memory import FLOAT32, inference_peak, parameter_bytes, training_peak
 from epcore.audit.tables import ABLATION, ROWS, Row
 from epcore.graph import Graph
-from epcore.models import EfficientPose, EfficientPoseLite
+from epcore.models import EfficientPoseLite
 from epcore.models.openpose import build_openpose
-from epcore.models.variants import network_name
+from epcore.models.variants import build_network, network_name
 from epcore.network import Network
 
 MODELS = tuple(row.model for row in ROWS if row.table != ABLATION)
@@ -58,14 +58,14 @@ class ModelMemory:
     model: str
     parameters: int
     inference: int
-    plan_constants: int | None
-    plan_working: int | None
+    plan_constants: int
+    plan_working: int
     training: int
     momentum: int
 
 
 def count_memory(models: Iterable[str] = MODELS) -> list[ModelMemory]:
-    """Every model; plan sizes are those of plans compiled here, None for OpenPose, whose operators plans do not know."""
+    """Every model; plan sizes are those of plans compiled here."""
     rows = []
     for model in models:
         graph = find_row(model).graph()
@@ -75,14 +75,12 @@ def count_memory(models: Iterable[str] = MODELS) -> list[ModelMemory]:
     return rows
 
 
-def _plan_bytes(model: str) -> tuple[int | None, int | None]:
-    if model == "OpenPose":
-        return None, None
+def _plan_bytes(model: str) -> tuple[int, int]:
     from epcore.inference.compile import compile
     from epcore.inference.cpu_plan import CpuPlan
 
     lite = model.endswith(" Lite")
-    network: Network = EfficientPoseLite(model.removesuffix(" Lite"), auxiliary_heads=True) if lite else EfficientPose(model)
+    network: Network = EfficientPoseLite(model.removesuffix(" Lite"), auxiliary_heads=True) if lite else build_network(model)
     plan = compile(network)
     assert isinstance(plan, CpuPlan)
     return plan.constant_bytes, plan.working_bytes

@@ -88,7 +88,7 @@ def memory_text(rows: Sequence[ModelMemory]) -> str:
     lines = [table.line("MiB, float32, batch 1", *titles)]
     for row in rows:
         sizes = (row.parameters, row.inference, row.plan_constants, row.plan_working, row.training, row.momentum)
-        lines.append(table.line(f"  {row.model}", *(None if size is None else size / 2**20 for size in sizes)))
+        lines.append(table.line(f"  {row.model}", *(size / 2**20 for size in sizes)))
     lines += [
         "inference: most activations alive at once, operator by operator. plan: the same network compiled, buffers reused.",
         "training: most activations and gradients alive at once in a step; parameters and momentum come on top.",

@@ -58,12 +58,6 @@ def test_shapes(model: epcore.OpenPose) -> None:
     assert outputs.upscaled is None and outputs.final is outputs.confs[1]
 
 
-def test_cannot_be_compiled(model: epcore.OpenPose) -> None:
-    """Plans know no max pooling, and say so."""
-    with pytest.raises(ValueError, match="max_pool"):
-        epcore.compile(model)
-
-
 def test_torch(model: epcore.OpenPose, rng: np.random.Generator) -> None:
     """The last maps of both kinds, beside the same network written in PyTorch, layer by layer from the paper's Figure 1."""
     torch = pytest.importorskip("torch")
