@@ -48,8 +48,17 @@ class Network:
         self.drop_connect = True  # in training; False leaves every branch in
         self._drop_rng = np.random.default_rng(seed)
         self._shard = (0, 1)
-        self._checked: set[Shape] = set()
+
+    @property
+    def graph(self) -> Graph:
+        """What is computed. A graph that is assigned is run from then on; it has to have the same parameters."""
+        return self._graph
+
+    @graph.setter
+    def graph(self, graph: Graph) -> None:
+        self._graph = graph
         self._schedule = schedule(graph.nodes.values())
+        self._checked: set[Shape] = set()  # shapes of x that go through it
 
     # ---- state -------------------------------------------------------------------------------------------------------
 
@@ -90,8 +99,10 @@ class Network:
 
     @property
     def any_parameter(self) -> Array:
-        """One of them, for what all share: the device and the dtype."""
-        return next(iter(self.parameters.values()))
+        """One of them, for what all share: the device and the dtype. Raises ValueError for a network without parameters."""
+        for array in self.parameters.values():
+            return array
+        raise ValueError(f"{self.name} has no parameters: there is nothing that says of what dtype it is")
 
     @property
     def dtype(self) -> np.dtype[Any]:

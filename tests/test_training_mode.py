@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tolerances import EPS, epsilons, outputs_and_bounds
@@ -87,6 +89,19 @@ class TestDropConnect:
         assert nodes["features"].inputs == ("high.block3e.add", "low.block2c.project_bn")
         assert "low.block2b.add" in nodes
         assert "low.block2c.add" not in nodes
+
+
+def test_a_graph_that_is_assigned_is_the_one_that_runs() -> None:
+    """Not the one that the network was made with: the same without drop-connect gives what leaving it out gives."""
+    x = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
+    model, other = (EfficientNet("B0").train() for _ in range(2))
+    branches = [node for node in model.graph.nodes.values() if node.identity_at_inference]
+    rates = {node.name: replace(node, attributes={"rate": 0.0}) for node in branches}
+    model.graph = replace(model.graph, nodes={**model.graph.nodes, **rates})
+    other.drop_connect = False
+    assert rates
+    for label, maps in other.run(x).items():
+        np.testing.assert_array_equal(model.run(x)[label], maps)
 
 
 class TestFreezing:

@@ -28,7 +28,7 @@ def executor() -> Callable[..., None]:
 @cache
 def _executor(all_kinds: Sequence[Kind]) -> Callable[..., None]:
     dispatch = _chain(all_kinds)
-    files = {Path(kind.run.py_func.__code__.co_filename) for kind in all_kinds}  # type: ignore[attr-defined]
+    files = {Path(kind.run.py_func.__code__.co_filename) for kind in all_kinds}
 
     @released_kernel(sources=sorted({*_SOURCES, *files}))
     def execute(

@@ -57,7 +57,7 @@ class Fuser:
                         f"compile: {node.name} ({node.op}) stands where plans cannot take it: run the model itself"
                     )
                 steps += fusions[node.op](self, node)
-        _refuse_readers_of_the_picture(steps)
+        _refuse_pictures_elsewhere(steps, self.graph.outputs)
         return steps
 
     def arrays(self, node: Node) -> list[Any]:
@@ -165,7 +165,7 @@ def _depthwise(fuser: Fuser, node: Node) -> list[Step]:
     return [replace(step, summed=True), gate, projection]
 
 
-def _refuse_readers_of_the_picture(steps: list[Step]) -> None:
+def _refuse_pictures_elsewhere(steps: list[Step], outputs: Mapping[str, str]) -> None:
     """The picture has no place in the arena but the frames of dense convolutions; its half is read as they are filled."""
     pictures = {INPUT}
     for step in steps:
@@ -177,3 +177,6 @@ def _refuse_readers_of_the_picture(steps: list[Step]) -> None:
                 f"compile: {step.nodes[0]} ({step.operator}) reads the picture itself; plans read it in dense convolutions "
                 "only: run the model itself"
             )
+    for label, name in outputs.items():
+        if name in pictures:
+            raise NoPlanError(f"compile: the output {label} is the picture itself, or its half: run the model itself")

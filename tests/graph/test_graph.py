@@ -207,3 +207,10 @@ def test_pruned(labels: tuple[str, ...], rng: np.random.Generator) -> None:
     found, whole = part.run(x), model.run(x)
     assert found.keys() == set(labels)
     assert all(np.array_equal(found[label], whole[label]) for label in labels)
+
+
+def test_a_network_without_parameters_says_so() -> None:
+    builder = GraphBuilder((8, 8, 3))
+    model = Network(builder.graph({"y": builder.avg_pool("half", INPUT)}), "a pool")
+    with pytest.raises(ValueError, match="a pool has no parameters"):
+        model(np.zeros((1, 8, 8, 3), np.float32))

@@ -13,6 +13,7 @@ import epcore
 from epcore.graph import INPUT, GraphBuilder
 from epcore.inference.fuse import fuse
 from epcore.inference.layout import Buffer, allocate
+from epcore.inference.step import NoPlanError
 from epcore.inference.steps.dense import Dense
 from epcore.kernels.cpu.processor import LANES
 from epcore.models import PoseOutputs
@@ -224,6 +225,14 @@ class TestRefused:
             x = builder.depthwise_conv2d("reader", INPUT, kernel=3)
         model = Network(builder.graph({"y": builder.conv2d("head", x, LANES)}), "reads its input")
         with pytest.raises(ValueError, match=r"reads the picture itself"):
+            epcore.compile(model)
+
+    @pytest.mark.parametrize("output", [INPUT, "half"])
+    def test_outputs_that_no_step_writes(self, output: str) -> None:
+        builder = GraphBuilder((16, 16, 3))
+        x = builder.conv2d("conv", builder.avg_pool("half", INPUT), LANES, kernel=3)
+        model = Network(builder.graph({"y": x, "other": output}), "gives its input")
+        with pytest.raises(NoPlanError, match=r"the output other is the picture itself, or its half"):
             epcore.compile(model)
 
     @pytest.mark.parametrize("options", [{"batch": 0}, {"threads": 0}, {"batch": 1.0}, {"threads": True}])

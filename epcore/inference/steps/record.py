@@ -67,7 +67,7 @@ class Kind:
 
     name: str
     record: np.dtype[Any]
-    run: Callable[..., None]
+    run: Any  # a Numba dispatcher
 
 
 @dataclass(frozen=True, eq=False)
