@@ -36,7 +36,7 @@ class CpuPlan(Plan[Outputs]):
         self._origin = self._program.arena.ctypes.data
         self._views = {label: self._view(label) for label in self._program.outputs}
         # Compiled (or loaded) here and not in the threads: one that failed would leave the others waiting.
-        self._execute = executor()
+        self._execute = executor(row.kind for row in program.steps)
         counters = np.zeros(1, np.int64)
         self._execute(self._program.arena, self._program.arena, self._program.rows[:0], counters, counters, 0, 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ _view = viewer(record(*fields()))  # what all records begin with
 _SOURCES = sorted(Path(steps.__file__).parent.glob("*.py"))
 
 
-def executor() -> Callable[..., None]:
-    """execute(arena, picture, rows, counters, done, thread, threads) for the kinds of steps there are."""
-    return _executor(kinds())
+def executor(used: Iterable[Kind] = ()) -> Callable[..., None]:
+    """execute(arena, picture, rows, counters, done, thread, threads) for rows of these kinds: of all there are, where one of
+    them is rare, else of all that are not."""
+    rare = any(kind.rare for kind in used)
+    return _executor(tuple(kind for kind in kinds() if rare or not kind.rare))
 
 
 @cache
@@ -66,18 +68,21 @@ def _executor(all_kinds: Sequence[Kind]) -> Callable[..., None]:
 
 
 def _chain(order: Sequence[Kind], number: int = 0) -> Any:
-    """dispatch(kind, arguments) runs the kernel of that number: one question after the other, as a written-out `elif` would."""
+    """dispatch(kind, arguments) runs the kernel of that number: one question after the other, as a written-out `elif` would.
+
+    Inlined before they are compiled: compiled one by one, each would be optimised again with all that come after it.
+    """
     run = order[number].run
     if number == len(order) - 1:
 
-        @njit(error_model="numpy", forceinline=True)
+        @njit(error_model="numpy", inline="always")
         def last(kind, arguments):  # type: ignore[no-untyped-def]
             run(*arguments)
 
         return last
     rest = _chain(order, number + 1)
 
-    @njit(error_model="numpy", forceinline=True)
+    @njit(error_model="numpy", inline="always")
     def dispatch(kind, arguments):  # type: ignore[no-untyped-def]
         if kind == number:
             run(*arguments)

@@ -94,9 +94,8 @@ def _activated(arena, step, x, second, c, rest):  # type: ignore[no-untyped-def]
     return finish_by_channel(v, end.kind, np.float32(end.parameter), slopes)
 
 
-ADD, COPY, ACTIVATE = (
-    Kind(name, RECORD, _walk(one)) for name, one in (("add", _sum), ("copy", _same), ("activate", _activated))
-)
+ADD, COPY = Kind("add", RECORD, _walk(_sum)), Kind("copy", RECORD, _walk(_same))
+ACTIVATE = Kind("activate", RECORD, _walk(_activated), rare=True)
 
 
 def _encode(kind: Kind, step: Step, encoder: Encoder, x: Place, y: Place, **others: Any) -> None:

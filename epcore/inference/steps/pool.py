@@ -79,7 +79,7 @@ def _mean(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
             store_partial(arena, y + ox * step.y.pixel + c, total * np.float32(step.scale), rest)
 
 
-LARGEST, MEAN = Kind("max pool", RECORD, _largest), Kind("average pool", RECORD, _mean)
+LARGEST, MEAN = Kind("max pool", RECORD, _largest, rare=True), Kind("average pool", RECORD, _mean, rare=True)
 
 
 def encode(step: Pool, encoder: Encoder) -> None:

@@ -84,7 +84,7 @@ def _copy(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
                 arena[y + i * step.channels + c] = arena[x + i * step.x.pixel + c]
 
 
-READ, HALVE, COPY = Kind("read", RECORD, _read), Kind("halve", RECORD, _halve), Kind("frame", RECORD, _copy)
+READ, HALVE, COPY = Kind("read", RECORD, _read), Kind("halve", RECORD, _halve), Kind("frame", RECORD, _copy, rare=True)
 
 
 def frame(source: str, window: Window, encoder: Encoder) -> Place:

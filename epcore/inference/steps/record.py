@@ -63,11 +63,15 @@ def viewer(dtype: np.dtype[Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """A kind of record: its type, and the kernel run(arena, row, task, thread, picture) for one of its tasks."""
+    """A kind of record: its type, and the kernel run(arena, row, task, thread, picture) for one of its tasks.
+
+    rare: no EfficientPose has it, so that it is compiled only when a plan does.
+    """
 
     name: str
     record: np.dtype[Any]
     run: Any  # a Numba dispatcher
+    rare: bool = False
 
 
 @dataclass(frozen=True, eq=False)

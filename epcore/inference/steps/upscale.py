@@ -111,7 +111,7 @@ def _dense(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
         block += LANES
 
 
-DIAGONAL, DENSE = Kind("upscale", RECORD, _diagonal), Kind("upscale dense", RECORD, _dense)
+DIAGONAL, DENSE = Kind("upscale", RECORD, _diagonal), Kind("upscale dense", RECORD, _dense, rare=True)
 
 
 def encode(step: Upscale, encoder: Encoder) -> None:
