@@ -1,8 +1,9 @@
 """What work costs on this machine, in seconds: measured once for a processor, with the kernels that plans run.
 
-Measured at the first compile (less than half a second), kept where compiled kernels are and read from there ever after, so that
-all processes of a machine make the same plans; for the same reason they are those of DEFAULTS where nothing can be kept, and
-with EPCORE_PRICES=default. A price is the least of many runs, and rounded to the 16th of an octave. Bits never depend on one.
+Measured at the first compile (half a second, on a busy machine up to two), kept where compiled kernels are and read from there
+ever after, so that all processes of a machine make the same plans; for the same reason they are those of DEFAULTS where nothing
+can be kept, and with EPCORE_PRICES=default. A price is the least of many runs, until more of them change nothing, rounded to the
+16th of an octave. Bits never depend on one.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _HERE, _PREFIX = Path(__file__).parent, "prices."
 _OCTAVE = 16  # steps of rounding
 _LEAST = 1e-15  # seconds: what is measured as nothing, or less
 _ROWS, _WIDTH = 8, 80  # of measured depthwise layers
-_TURNS, _SECONDS = 12, 0.002  # for each price
+_TURNS, _MOST_TURNS, _SECONDS = 12, 60, 0.002  # for each price
 _MOST_BYTES = 32 << 20  # of a map from memory; larger caches are as fast as memory, as far as plans can tell
 
 
@@ -146,6 +147,11 @@ def rounded(seconds: float) -> float:
     return float(2.0 ** (round(math.log2(max(seconds, _LEAST)) * _OCTAVE) / _OCTAVE))
 
 
+def _settled(now: float, earlier: float) -> bool:
+    """Whether a price is what it was, but for a step of rounding."""
+    return now * 2 ** (1 / _OCTAVE) > earlier
+
+
 def measure(caches: Caches) -> Prices:
     """The prices of this machine, as they are now."""
     bench = _Bench()
@@ -244,12 +250,16 @@ class _Bench:
         return _Row(number, math.prod(y) * each)
 
     def run(self) -> list[float]:
-        """Seconds of every row: the least of many runs, of each again after the others."""
+        """Seconds of every row: the least of many runs, of each again after the others, until no more turns change it."""
         program = self._encoder.finish({})
         self._arena, self._rows = program.arena, program.rows
         least = [math.inf] * len(self._rows)
         empty = math.inf
-        for _ in range(_TURNS):
+        earlier: list[list[float]] = []
+        for turn in range(_MOST_TURNS):
+            if turn >= _TURNS and all(map(_settled, least, earlier[-_TURNS // 2])):
+                break
+            earlier.append(least.copy())
             empty = min(empty, self._time(self._rows[:0]))
             for number in range(len(self._rows)):
                 end = perf_counter() + _SECONDS

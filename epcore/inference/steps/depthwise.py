@@ -21,16 +21,16 @@ from numba import njit
 from epcore.inference.step import Convolution, NoPlanError
 from epcore.inference.steps.activation import encode_activation, finish
 from epcore.inference.steps.record import ACTIVATION, TENSOR, Definition, Kind, fields, record, viewer
-from epcore.kernels.cpu.processor import LANES, STRIP_PIXELS
+from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.simd import load, load_block, load_strip, slide, splat, store, store_block, store_strip, sum_range
 from epcore.shapes import Window
 
 if TYPE_CHECKING:
     from epcore.inference.encode import Encoder
 
-# Strips at stride 1. 5x5 has a choice: by what a row takes with each, since the last strip of a row overlaps the one before.
-STRIP, STRIPS = STRIP_PIXELS, (10, 8, 7) if STRIP_PIXELS == 8 else (4, 4, 4)
-STRIP_STRIDE2 = STRIP_PIXELS // 2
+# Strips: as many sums as keep two multipliers of four cycles busy, whatever registers are left beside them. 5x5 with stride 1 has
+# a choice: by what a row takes with each, since the last strip of a row overlaps the one before.
+STRIP, STRIPS, STRIP_STRIDE2 = 8, (10, 8, 7), 4
 
 # Of the map it reads and the one it writes, the window, where its sums go (offset -1: nowhere).
 DEPTHWISE = np.dtype(
