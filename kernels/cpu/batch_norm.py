@@ -15,7 +15,7 @@ from epcore.kernels.cpu.arrays import check, check_gradient, empty
 from epcore.kernels.cpu.jit import inlined, kernel, serial_kernel
 from epcore.kernels.cpu.loops import RUN, by_slot
 from epcore.kernels.cpu.processor import LANES
-from epcore.kernels.cpu.reduction import parts_of, period, product_sums, scale, spread
+from epcore.kernels.cpu.reduction import partial_product_sums, parts_of, period, scale
 from epcore.kernels.cpu.simd import Block, fma, load, load_block, splat, store_block
 from epcore.ops.batch_norm import EPSILON, output_shape
 
@@ -121,6 +121,53 @@ def _merge(partial: np.ndarray, rest: np.ndarray, mean: np.ndarray, variance: np
         variance[c] /= total
 
 
+@serial_kernel
+def _forward_constants(
+    mean: np.ndarray, variance: np.ndarray, gamma: np.ndarray, beta: np.ndarray, epsilon: float, constants: np.ndarray
+) -> None:
+    """constants (3, period) of `_normalise`, from arrays (C,)."""
+    C = mean.size
+    for slot in range(constants.shape[1]):
+        c = slot % C
+        constants[0, slot] = mean[c]
+        constants[1, slot] = gamma[c] / np.sqrt(np.float64(variance[c]) + epsilon)
+        constants[2, slot] = beta[c]
+
+
+@serial_kernel
+def _backward_constants(
+    partial: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    gamma: np.ndarray,
+    epsilon: float,
+    pixels: int,
+    gradients: np.ndarray,
+    constants: np.ndarray,
+) -> None:
+    """gradients (2, C), of gamma and beta, and constants (4, period) of `_differentiate`, from the partial sums (P, 2, period)
+    of dy and of (x - mean) * dy; pixels: how many the means are of, 0 where they are given (then dx = factor * dy)."""
+    parts, _, slots = partial.shape
+    C = mean.size
+    for c in range(C):
+        dbeta = products = 0.0
+        for slot in range(c, slots, C):
+            a = b = 0.0
+            for part in range(parts):
+                a += partial[part, 0, slot]
+                b += partial[part, 1, slot]
+            dbeta += a
+            products += b
+        r = 1.0 / np.sqrt(np.float64(variance[c]) + epsilon)
+        dgamma, factor = products * r, gamma[c] * r
+        gradients[0, c], gradients[1, c] = dgamma, dbeta
+        along = factor * r * dgamma / pixels if pixels else 0.0
+        constant = factor * dbeta / pixels if pixels else 0.0
+        for slot in range(c, slots, C):
+            constants[0, slot], constants[1, slot] = mean[c], factor
+            constants[2, slot], constants[3, slot] = along, constant
+
+
 def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x (..., C) float32 -> mean (C,) and biased variance (C,), float64."""
     C = x.shape[-1]
@@ -152,9 +199,10 @@ def forward(
         mean, variance = (moment.astype(np.float32) for moment in statistics(x))
     else:
         mean, variance = running_mean, running_variance
-    factor = gamma / np.sqrt(variance.astype(np.float64) + epsilon)
+    constants = np.empty((1, 3, period(x.shape[3])), np.float32)
+    _forward_constants(mean, variance, gamma, beta, float(epsilon), constants[0])
     y = empty(x.shape)
-    _normalise(x.reshape(1, -1), spread(mean[None], factor[None], beta[None]), y.reshape(1, -1))
+    _normalise(x.reshape(1, -1), constants, y.reshape(1, -1))
     return y, (x, gamma, mean, variance)
 
 
@@ -165,16 +213,13 @@ def backward(
     x, gamma, mean, variance = saved
     check_gradient("batch_norm", dy, x.shape)
     C = x.shape[3]
-    pixels = x.size // C
-    images = (1, -1, 1, C)
-    (dbeta,), (products,) = product_sums(x.reshape(images), dy.reshape(images), mean)
-    r = 1 / np.sqrt(variance.astype(np.float64) + epsilon)
-    dgamma, factor = products * r, gamma * r
+    gradients, constants = np.empty((2, C), np.float32), np.empty((1, 4, period(C)), np.float32)
+    partial = partial_product_sums(x.reshape(1, -1), dy.reshape(1, -1), mean)[0]
+    pixels = x.size // C if training else 0
+    _backward_constants(partial, mean, variance, gamma, float(epsilon), pixels, gradients, constants[0])
     dx = empty(x.shape)
     if training:
-        along, constant = factor * r * dgamma / pixels, factor * dbeta / pixels
-        constants = spread(mean[None], factor[None], along[None], constant[None])
         _differentiate(dy.reshape(1, -1), x.reshape(1, -1), constants, dx.reshape(1, -1))
     else:
-        scale(dy.reshape(images), factor[None], np.zeros((1, C)), dx.reshape(images))
-    return dx, dgamma.astype(np.float32), dbeta.astype(np.float32), None, None
+        scale(dy.reshape(1, -1, 1, C), constants[:, 1, :C], constants[:, 2, :C], dx.reshape(1, -1, 1, C))
+    return dx, gradients[0], gradients[1], None, None

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import prange
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
-from epcore.kernels.cpu.reduction import scale
+from epcore.kernels.cpu.jit import CHUNK, kernel
+from epcore.kernels.cpu.processor import LANES
+from epcore.kernels.cpu.simd import load_partial, store_partial
 from epcore.ops.drop_connect import output_shape
 
 
+@kernel
+def _scale(x: np.ndarray, factor: np.ndarray, y: np.ndarray) -> None:
+    """y = x * factor; x, y (N,size), factor (N,)."""
+    N, size = x.shape
+    tasks = (size + CHUNK - 1) // CHUNK
+    for task in prange(N * tasks):
+        n = task // tasks
+        begin = (task - n * tasks) * CHUNK
+        for i in range(begin, min(begin + CHUNK, size), LANES):
+            store_partial(y, n * size + i, load_partial(x, n * size + i, size - i) * factor[n], size - i)
+
+
 def _multiply(x: np.ndarray, mask: np.ndarray, rate: float) -> np.ndarray:
-    factor = mask.reshape(-1, 1) / np.float32(1 - rate)
     y = empty(x.shape)
-    scale(x, factor, np.zeros_like(factor), y)
+    _scale(x.reshape(len(x), -1), mask.reshape(-1) / np.float32(1 - rate), y.reshape(len(x), -1))
     return y
 
 

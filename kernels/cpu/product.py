@@ -182,48 +182,55 @@ def convolve_phases(x: np.ndarray, w: np.ndarray, at: Sequence[Sequence[int]], y
     _convolve(x, packed, panels, np.zeros(Cout, np.float32), windows, lines, np.array(pixels, np.int64), y)
 
 
-class Tile(NamedTuple):
-    """A tile of dw: part of the sum, kernel row, first of the numbers under it; the lines of dy that the part sums;
-    whether it asks for what the next pixels need, the rows of its whole group and its columns."""
+class Group(NamedTuple):
+    """Tiles of dw that read the same lines of the cache: part of the sum, kernel row, the numbers under it; the lines of dy
+    that the part sums; whether the first tile asks for what the next pixels need, the rows of all of them and its columns."""
 
     part: int
     u: int
-    k: int
+    k_from: int
+    k_to: int
     lines_from: int
     lines_to: int
     ahead: bool
 
 
 def _rank(width: int) -> Callable[..., None]:
-    """The loop over all pixels of some image lines for one tile of dw: TILE_ROWS rows and `width` vectors.
+    """The loop over all pixels of some image lines for the tiles of a group: TILE_ROWS rows and `width` vectors each.
 
-    Runs of pixels, a part of a line or a few lines, are summed in registers, and their sums in `total`, of this task alone.
+    Runs of pixels, a part of a line or a few lines, are summed in registers, and their sums in `totals`, of this task alone.
+    All tiles sum a run before the next one begins: what the first has read is in the nearest cache for the others.
     """
     SUMS, LINES = TILE_ROWS * width, _GROUP // LANES
 
     @inlined
-    def run(x, dy, partial, total, stride, tile, columns):  # type: ignore[no-untyped-def]
+    def run(x, dy, partial, totals, stride, group, columns):  # type: ignore[no-untyped-def]
         _, H, W, C = x.shape
         _, OH, OW, channels = dy.shape
-        lines = max(_RUN // OW, 1)
-        store_block(total, 0, LANES, splat(0.0, SUMS))
-        for run_from in range(tile.lines_from, tile.lines_to, lines):
-            for begin in range(0, OW, _RUN):
-                sums = splat(0.0, SUMS)
-                for line in range(run_from, min(run_from + lines, tile.lines_to)):
-                    n = line // OH
-                    a = ((n * H + (line - n * OH) * stride + tile.u) * W) * C + tile.k
-                    b = line * OW * channels + columns.first
-                    for ox in range(begin, min(begin + _RUN, OW)):
-                        if tile.ahead:
-                            prefetch(x, a + (ox + _AHEAD) * stride * C, LANES, LINES)
-                            prefetch(dy, b + (ox + _AHEAD) * channels, columns.step, width)
-                        gradients = load_block(dy, b + ox * channels, columns.step, width)
-                        sums = outer(sums, x, a + ox * stride * C, 1, gradients)
-                store_block(total, 0, LANES, sums + load_block(total, 0, LANES, SUMS))
         _, kernel_rows, depth, _ = partial.shape
-        to = ((tile.part * kernel_rows + tile.u) * depth + tile.k) * channels + columns.first
-        store_tile(partial, to, channels, columns.step, load_block(total, 0, LANES, SUMS), width)
+        lines = max(_RUN // OW, 1)
+        totals[:] = 0.0
+        for run_from in range(group.lines_from, group.lines_to, lines):
+            for begin in range(0, OW, _RUN):
+                for row in range(group.k_from, group.k_to, TILE_ROWS):
+                    ahead = group.ahead and row == group.k_from
+                    sums = splat(0.0, SUMS)
+                    for line in range(run_from, min(run_from + lines, group.lines_to)):
+                        n = line // OH
+                        a = ((n * H + (line - n * OH) * stride + group.u) * W) * C + min(row, depth - TILE_ROWS)
+                        b = line * OW * channels + columns.first
+                        for ox in range(begin, min(begin + _RUN, OW)):
+                            if ahead:
+                                prefetch(x, a + (ox + _AHEAD) * stride * C, LANES, LINES)
+                                prefetch(dy, b + (ox + _AHEAD) * channels, columns.step, width)
+                            gradients = load_block(dy, b + ox * channels, columns.step, width)
+                            sums = outer(sums, x, a + ox * stride * C, 1, gradients)
+                    total = (row - group.k_from) * width * LANES
+                    store_block(totals, total, LANES, sums + load_block(totals, total, LANES, SUMS))
+        first = ((group.part * kernel_rows + group.u) * depth) * channels + columns.first
+        for row in range(group.k_from, group.k_to, TILE_ROWS):
+            tile = load_block(totals, (row - group.k_from) * width * LANES, LANES, SUMS)
+            store_tile(partial, first + min(row, depth - TILE_ROWS) * channels, channels, columns.step, tile, width)
 
     return run
 
@@ -243,15 +250,13 @@ def _products(x: np.ndarray, dy: np.ndarray, panels: Panels, stride: int, partia
     for task in prange(parts * kernel_rows * groups):
         part = task // (kernel_rows * groups)
         u = task // groups % kernel_rows
-        group = task % groups
+        k_from = task % groups * _GROUP
         lines_from, lines_to = part * lines // parts, (part + 1) * lines // parts
-        total = np.empty(3 * TILE_ROWS * LANES, np.float32)
+        group = Group(part, u, k_from, min(k_from + _GROUP, depth), lines_from, lines_to, large)
+        totals = np.empty(_GROUP * 3 * LANES, np.float32)
         for p in range(panels.full + panels.rest):
             first, step, width = place(panels, p)
-            for row in range(group * _GROUP, min((group + 1) * _GROUP, depth), TILE_ROWS):
-                first_of_group = large and row == group * _GROUP
-                tile = Tile(part, u, min(row, depth - TILE_ROWS), lines_from, lines_to, first_of_group)
-                _run_rank(width, (x, dy, partial, total, stride, tile, Columns(0, first, step)))
+            _run_rank(width, (x, dy, partial, totals, stride, group, Columns(0, first, step)))
 
 
 def weight_gradient(x: np.ndarray, dy: np.ndarray, shape: tuple[int, ...], stride: int) -> np.ndarray:

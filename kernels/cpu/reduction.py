@@ -145,14 +145,20 @@ def column_sums(x: np.ndarray) -> np.ndarray:
     return total
 
 
-def product_sums(x: np.ndarray, dy: np.ndarray, center: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """x, dy (N,H,W,C), center (C,) -> float64 (N,C) sums of dy and of (x - center) * dy over the pixels of every image."""
+def partial_product_sums(x: np.ndarray, dy: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """x, dy (N,H*W*C), center (C,) -> float64 (N,P,2,period): by part and slot, sums of dy and of (x - center) * dy."""
+    slots = period(center.size)
+    partial = np.empty((x.shape[0], parts_of(x.shape[1], center.size), 2, slots))
+    repeated = np.empty((slots // center.size, center.size), np.float32)
+    repeated[:] = center
+    _product_sums(x, repeated.reshape(-1), dy, partial)
+    return partial
+
+
+def product_sums(x: np.ndarray, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x, dy (N,H,W,C) -> float64 (N,C) sums of dy and of x * dy over the pixels of every image."""
     N, C = x.shape[0], x.shape[-1]
-    rows = x.reshape(N, -1)
-    slots = spread((np.zeros(C) if center is None else center)[None])[0, 0]
-    partial = np.empty((N, parts_of(rows.shape[1], C), 2, period(C)))
-    _product_sums(rows, slots, dy.reshape(N, -1), partial)
-    totals = gather(partial.sum(axis=1), C)
+    totals = gather(partial_product_sums(x.reshape(N, -1), dy.reshape(N, -1), np.zeros(C, np.float32)).sum(axis=1), C)
     return totals[:, 0], totals[:, 1]
 
 
