@@ -1,5 +1,7 @@
-# Two commands do all the set-up: `make demo` and `make test`. PYTHON names the interpreter (3.11 or newer) to start from.
+# Two commands do all the set-up: `make demo` and `make test`. PYTHON names the interpreter (3.11 or newer) to start from, JOBS the
+# processes that share the tests (a few GB of memory each), file by file.
 PYTHON ?= python3
+JOBS ?= auto
 VENV := .venv
 RUN := $(VENV)/bin/python
 
@@ -10,7 +12,7 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/epcore doctor
 
 test: $(VENV)/.test
-	$(RUN) -m pytest -m "not slow and not gpu" $(TESTS)
+	$(RUN) -m pytest -m "not slow and not gpu" --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile $(TESTS)
 
 test-slow: $(VENV)/.test
 	$(RUN) -m pytest -m "slow and not gpu"

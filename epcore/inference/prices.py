@@ -2,8 +2,8 @@
 
 Measured at the first compile (half a second, on a busy machine up to two), kept where compiled kernels are and read from there
 ever after, so that all processes of a machine make the same plans; for the same reason they are those of DEFAULTS where nothing
-can be kept, and with EPCORE_PRICES=default. A price is the least of many runs, until more of them change nothing, rounded to the
-16th of an octave. Bits never depend on one.
+can be kept, and with EPCORE_PRICES=default. A price is the least of many runs, until more of them change nothing, rounded to
+the 16th of an octave. Bits never depend on one.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from epcore.shapes import Window
 if TYPE_CHECKING:
     from epcore.inference.encode import Encoder
 
-# Strips: as many sums as keep two multipliers of four cycles busy, whatever registers are left beside them. 5x5 with stride 1 has
-# a choice: by what a row takes with each, since the last strip of a row overlaps the one before.
+# Strips: as many sums as keep two multipliers of four cycles busy, whatever registers are left beside them. 5x5 with stride 1
+# has a choice: by what a row takes with each, since the last strip of a row overlaps the one before.
 STRIP, STRIPS, STRIP_STRIDE2 = 8, (10, 8, 7), 4
 
 # Of the map it reads and the one it writes, the window, where its sums go (offset -1: nowhere).
