@@ -18,7 +18,8 @@ import h5py
 import numpy as np
 
 from epcore.base.files import decoding
-from epcore.weights_tools.keras_h5 import COMPRESSION, MAXIMUM_BYTES, Reader, WeightFile, unpack
+from epcore.weights_tools.keras_h5 import COMPRESSION, MAXIMUM_BYTES, Reader, unpack
+from epcore.weights_tools.weight_file import WeightFile
 
 FORMAT = "epcore weights 1"
 

@@ -53,17 +53,11 @@ def _inspect(arguments: argparse.Namespace) -> Result:
 
     file = read_weights(arguments.file)
     arrays = {"/".join(key): array for key, array in file.arrays.items()}
-    for kind, layers in file.unnamed.items():
-        arrays |= {
-            f"{kind}_{i}/{role}" if i else f"{kind}/{role}": array
-            for i, layer in enumerate(layers)
-            for role, array in layer.items()
-        }
     rows = [
         {"name": name, "shape": array.shape, "dtype": str(array.dtype), "sha256": digest(array)}
         for name, array in arrays.items()
     ]
-    report = {"path": file.path, "layout": file.layout, "sha256": file.sha256, "arrays": rows}
+    report = {"path": file.path, "layout": file.layout, "sha256": file.sha256, "arrays": rows, "unread": file.unread}
     lines = [file.path, f"layout  {file.layout}", f"sha256  {file.sha256}"]
     lines += [f"arrays  {len(arrays)}, {sum(array.size for array in arrays.values()):,} values", ""]
     table = Table(f"<{max(map(len, arrays), default=0) + 2}", ">12", "<10", ">12.4g", "")
@@ -71,6 +65,7 @@ def _inspect(arguments: argparse.Namespace) -> Result:
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         shape = "x".join(map(str, array.shape)) or "scalar"
         lines.append(table.line(name, shape, f"  {array.dtype}", low, f" to {high:.4g}"))
+    lines += [f"not read: {entry}" for entry in file.unread]
     return Result("\n".join(lines), report)
 
 
