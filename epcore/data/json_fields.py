@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MAXIMUM_BYTES = 256 << 20  # MPII's largest JSON has 40 MB; the parsed file takes about ten times its size
+MAXIMUM_BYTES = 64 << 20  # all of MPII as JSON has some 20 MB; parsed, a file takes five to twenty times its size
 MAXIMUM_PERSONS = 500  # in one picture, each of whom is told of all others; MPII's fullest has fewer than twenty
 _SHOWN = 40
 

@@ -27,8 +27,8 @@ from epcore.pose.skeleton import MPII_IDS
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
 _MAT_FOLDERS = ("", "mpii_human_pose_v1_u12_2", "mpii_human_pose_v1_u12_1", "annotations")  # as unpacked or commonly kept
 
-MATLAB_CORNER = 0.5  # 1-based centre 1 -> corner-based 0.5
-KEYPOINT_OF_ID = {mpii_id: index for index, mpii_id in enumerate(MPII_IDS)}
+_MATLAB_CORNER = 0.5  # 1-based centre 1 -> corner-based 0.5
+_KEYPOINT_OF_ID = {mpii_id: index for index, mpii_id in enumerate(MPII_IDS)}
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _read_picture(picture: Any, where: str, images: Path, problems: list[str]) -
             problems.append(f"{label}: scale is {scale:g}, cannot be cropped")
             continue
         box = _head_box(rectangle, label, problems)
-        center = np.array([x, y]) - MATLAB_CORNER
+        center = np.array([x, y]) - _MATLAB_CORNER
         records.append(Record(label, images / name, person, center, scale, box, others))
     return records
 
@@ -140,10 +140,10 @@ def _read_person(rectangle: Any, where: str) -> Person | None:
         mpii_id, x, y = (_number(point, name) for name in ("id", "x", "y"))
         if mpii_id is None or x is None or y is None:
             raise _NestingError(f"{where}.annopoints.point[{number}] lacks x, y or id")
-        if mpii_id not in KEYPOINT_OF_ID:
+        if mpii_id not in _KEYPOINT_OF_ID:
             raise _NestingError(f"{where}.annopoints.point[{number}].id is {mpii_id:g}, expected 0 to {len(MPII_IDS) - 1}")
-        index = KEYPOINT_OF_ID[int(mpii_id)]
-        keypoints[index] = x - MATLAB_CORNER, y - MATLAB_CORNER
+        index = _KEYPOINT_OF_ID[int(mpii_id)]
+        keypoints[index] = x - _MATLAB_CORNER, y - _MATLAB_CORNER
         # The head's two points never say whether they are visible, and some others do not: taken as visible.
         visible[index] = _number(point, "is_visible") != 0
     annotated = ~np.isnan(keypoints[:, 0])
@@ -154,7 +154,7 @@ def _head_box(rectangle: Any, label: str, problems: list[str]) -> np.ndarray | N
     corners = [_number(rectangle, name) for name in ("x1", "y1", "x2", "y2")]
     if any(value is None for value in corners):
         return None
-    return clean_box(np.array(corners, np.float64) - MATLAB_CORNER, label, problems)
+    return clean_box(np.array(corners, np.float64) - _MATLAB_CORNER, label, problems)
 
 
 def clean_box(box: np.ndarray, label: str, problems: list[str]) -> np.ndarray | None:

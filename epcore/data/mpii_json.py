@@ -21,12 +21,14 @@ import numpy as np
 from scipy.io import loadmat
 
 from epcore.data.json_fields import Entry, as_number, check_crowds
-from epcore.data.mpii_annotations import KEYPOINT_OF_ID, MATLAB_CORNER, Annotations, clean_box
+from epcore.data.mpii_annotations import Annotations, clean_box
 from epcore.data.record import Person, Record
+from epcore.pose.skeleton import MPII_IDS
 
 FORMAT = "MPII JSON (HRNet, MMPose)"
 _BOXES = {"valid": "gt_valid.mat", "mpii_val": "mpii_gt_val.mat"}  # of which JSON file
-_J = len(KEYPOINT_OF_ID)
+_J = len(MPII_IDS)
+_CENTRE = 0.5  # of a pixel, from its corner
 _MOVED = 0.25  # pixels; how far the median joint may be from where it should be
 
 
@@ -40,7 +42,7 @@ def read_persons(path: Path, content: list[Any], images: str | os.PathLike[str],
     joints = [_joints(entry) for entry in entries]
     boxes, counted_from, notes = _head_boxes(path, joints)
     first = first_pixel if first_pixel is not None else counted_from
-    corner = first - 0.5  # a pixel's centre is half a pixel from its corner
+    corner = first - _CENTRE
     notes.append(f"coordinates: counted from {first}" + (" (taken as MATLAB's)" if first == 1 and boxes is None else ""))
     notes.append("joints_vis says which are annotated; which are hidden is not told")
     problems: list[str] = []
@@ -81,9 +83,7 @@ def _joints(entry: Entry) -> np.ndarray:
 
 
 def _person(points: np.ndarray, corner: float) -> Person | None:
-    keypoints = np.full((_J, 2), np.nan)
-    for mpii_id, index in KEYPOINT_OF_ID.items():
-        keypoints[index] = points[mpii_id] - corner
+    keypoints = points[list(MPII_IDS)] - corner
     annotated = ~np.isnan(keypoints[:, 0])
     return Person(keypoints, annotated, annotated) if annotated.any() else None
 
@@ -100,7 +100,7 @@ def _head_boxes(path: Path, joints: list[np.ndarray]) -> tuple[np.ndarray | None
     truth = _array(mat, content, "pos_gt_src", (_J, 2, len(joints)), path)
     # (corner, axis, person) -> (person, x1 y1 x2 y2)
     return (
-        boxes.transpose(2, 0, 1).reshape(-1, 4) - MATLAB_CORNER,
+        boxes.transpose(2, 0, 1).reshape(-1, 4) - (1 - _CENTRE),
         _counted_from(path, mat, joints, truth),
         [f"head boxes from {name}"],
     )
