@@ -132,8 +132,7 @@ class Reader:
         self.room -= size
         if self.room < 0:
             raise ValueError(f"{self.path} declares more than {MAXIMUM_BYTES} bytes of arrays")
-        array: np.ndarray = dataset[()]
-        return array
+        return np.asarray(dataset[()])  # h5py makes NumPy scalars of arrays without axes
 
     def walk(self, root: h5py.Group) -> Iterator[tuple[tuple[str, ...], h5py.Group | h5py.Dataset]]:
         """(path, item) of all that is below a group, every object once; links to elsewhere are not followed."""
