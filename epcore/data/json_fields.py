@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MAXIMUM_BYTES = 64 << 20  # all of MPII as JSON has some 20 MB; parsed, a file takes five to twenty times its size
+MAXIMUM_BYTES = 64 << 20  # all of MPII as JSON has some 20 MB
+MAXIMUM_VALUES = 5_000_000  # and two million values, each of which takes up to a hundred bytes once it is parsed
 MAXIMUM_PERSONS = 500  # in one picture, each of whom is told of all others; MPII's fullest has fewer than twenty
 _SHOWN = 40
 
@@ -22,8 +23,12 @@ def load_json(path: str | os.PathLike[str]) -> Any:
         raise FileNotFoundError(f"there is no file {path}")
     if (size := path.stat().st_size) > MAXIMUM_BYTES:
         raise ValueError(f"{path} has {size} bytes, expected annotations of at most {MAXIMUM_BYTES}")
+    content = path.read_bytes()
+    values = sum(map(content.count, (b"[", b"{", b",")))  # at least as many as there are, texts aside
+    if values > MAXIMUM_VALUES:
+        raise ValueError(f"{path} holds some {values} values, expected annotations of at most {MAXIMUM_VALUES}")
     try:
-        return json.loads(path.read_text("utf-8-sig"))
+        return json.loads(content.decode("utf-8-sig"))
     except RecursionError:
         raise ValueError(f"{path} nests too deeply, expected annotations") from None
     except MemoryError:

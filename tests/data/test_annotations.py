@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,16 @@ class TestWrongFiles:
             file.truncate(1 << 30)
         with pytest.raises(ValueError, match=r"large\.json has 1073741824 bytes, expected annotations of at most"):
             read_people(tmp_path / "large.json", tmp_path)
+
+    def test_small_and_yet_too_much(self, tmp_path: Path) -> None:
+        """A list takes two bytes in the file and a hundred in memory."""
+        (tmp_path / "bad.json").write_text("[" + "[]," * 3_000_000 + "[]]")
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=r"holds some 6000002 values, expected annotations of at most 5000000"):
+            read_people(tmp_path / "bad.json", tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 20 << 20  # the file's 9 MB, and not the lists
 
     @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "a/../../b.jpg", "a\0b"])
     def test_pictures_elsewhere(self, name: str, tmp_path: Path) -> None:
