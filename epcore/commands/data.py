@@ -26,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     check = actions.add_parser("check", help="what is in a folder with MPII; exit code 1 if pictures are missing or damaged")
-    check.add_argument("folder", metavar="DIR", help="folder with the annotation file and images/")
+    check.add_argument(
+        "folder",
+        metavar="DIR",
+        help="has annotations (.mat, or JSON of HRNet, MMPose, COCO's form) and images/; or an annotation file",
+    )
     check.add_argument("--quick", action="store_true", help="read only the pictures' headers, not every pixel")
     add_json(check, "the report")
     check.set_defaults(act=_check)
