@@ -69,6 +69,8 @@ def unpack(name: str, content: bytes, archive: zipfile.ZipFile, entry: zipfile.Z
     size = entry.file_size
     if size > MAXIMUM_BYTES or size > COMPRESSION * len(content):
         raise ValueError(f"{name} would unpack to {size} bytes, {len(content)} are there")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name}: {entry.filename} is compressed in a way that neither Keras nor NumPy writes")
     with archive.open(entry) as file:
         try:
             return file.read(size)  # read() without a size would unpack everything before it looks at the declared one

@@ -14,32 +14,36 @@ import numpy as np
 from epcore.models import EfficientPoseLite
 from epcore.network import Network
 from epcore.weights_tools.find import Found, Key, find
-from epcore.weights_tools.formats import is_epcore_file, read_epcore
-from epcore.weights_tools.keras_h5 import read_keras_h5
 from epcore.weights_tools.manifest import Manifest, Match, Source, digest
 from epcore.weights_tools.name_map import Names, backbone_name, keras_layers, names_for
+from epcore.weights_tools.read import read_weights
 from epcore.weights_tools.weight_file import WeightFile
 
 
 def load_weights(
-    model: Network, path: str | PathLike[str], *, low: str | PathLike[str] | None = None, strict: bool = True
+    model: Network,
+    path: str | PathLike[str],
+    *,
+    low: str | PathLike[str] | None = None,
+    strict: bool = True,
+    trusted: bool = False,
 ) -> Manifest:
     """Copy a weight file into the model; the manifest says what went where.
 
     path: a Keras .h5 of any layout, or a file epcore exported (.h5, .npz, .safetensors). low: for an EfficientPose, a
     backbone's file for the low-resolution branch, where `path` is one for the high-resolution branch. strict refuses a file
-    that lacks a parameter it should fill.
+    that lacks a parameter it should fill. trusted: the files are opened in this process, not in one of their own.
 
     Everything is checked first: on an error the model is as it was. Raises OSError where a file cannot be read and
     ValueError, naming file and array, where it does not fit.
     """
     if low is not None and not any(name.startswith("low.") for name in model.parameters):
         raise ValueError(f"low is {fspath(low)}, but {model.name} has no low-resolution branch")
-    file = read_weights(path)
+    file = read_weights(path, trusted=trusted)
     manifest = Manifest(file.path, file.layout, file.sha256)
     taken, missing = _match(model, file, "high.", low is not None, manifest)
     if low is not None:
-        file = read_weights(low)
+        file = read_weights(low, trusted=trusted)
         manifest.low = Source(file.path, file.layout, file.sha256)
         more, also_missing = _match(model, file, "low.", True, manifest)
         taken, missing = taken | more, missing + also_missing
@@ -56,11 +60,6 @@ def load_weights(
     for parameter, array in taken.items():
         model.parameters[parameter] = np.ascontiguousarray(array, model.dtype)
     return manifest
-
-
-def read_weights(path: str | PathLike[str]) -> WeightFile:
-    """A weight file of any format. Raises OSError or ValueError, naming the file."""
-    return read_epcore(path) if is_epcore_file(path) else read_keras_h5(path)
 
 
 def _match(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,10 +87,6 @@ def _existing(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-# What decoders of archives, arrays and HDF5 raise for content that is not as it should be, ValueError aside.
-_DAMAGE = (OSError, KeyError, RuntimeError, TypeError, EOFError, zipfile.BadZipFile, MemoryError, OverflowError)
-
-
 @contextmanager
 def decoding(name: str, otherwise: str = "") -> Iterator[None]:
     """Whatever the content of a file makes the block raise becomes ValueError: "NAME is damaged: ...".
@@ -100,7 +95,7 @@ def decoding(name: str, otherwise: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except _DAMAGE as error:
-        raise ValueError(f"{name} is damaged{otherwise}: {error}") from None
     except ValueError as error:
         raise ValueError(str(error) if name in str(error) else f"{name} is damaged: {error}") from None
+    except Exception as error:  # decoders meet damaged bytes with whatever exception they run into
+        raise ValueError(f"{name} is damaged{otherwise}: {error or type(error).__name__}") from None

@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> Result:
 
 
 def _inspect(arguments: argparse.Namespace) -> Result:
-    from epcore.weights_tools.load import read_weights
     from epcore.weights_tools.manifest import digest
+    from epcore.weights_tools.read import read_weights
 
     file = read_weights(arguments.file)
     arrays = {"/".join(key): array for key, array in file.arrays.items()}

@@ -16,7 +16,8 @@ import numpy as np
 
 from epcore.base.arrays import require_finite
 from epcore.base.files import decoding, write_atomically
-from epcore.weights_tools.formats import read_npz
+from epcore.base.guarded import read_guarded
+from epcore.weights_tools.formats import npy_array, read_npz
 from epcore.weights_tools.keras_h5 import MAXIMUM_NAMES, Reader
 
 SUFFIXES = (".npz", ".h5")
@@ -53,12 +54,24 @@ def write_vectors(path: str | PathLike[str], vectors: Vectors) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_vectors(path: str | PathLike[str]) -> Vectors:
-    """Everything in a file of ours or of a port.
+def read_vectors(path: str | PathLike[str], *, trusted: bool = False) -> Vectors:
+    """Everything in a file of ours or of a port. trusted: opened in this process, not in one of its own.
 
     Raises OSError where the file cannot be read; ValueError where it is damaged, of another kind, holds anything but arrays
-    of numbers, or declares more than it holds.
+    of numbers, declares more than it holds, or cannot be read within what `epcore.base.guarded` allows.
     """
+    check_suffix(path)
+    if trusted:
+        return _read_here(path)
+    return Vectors(**read_guarded("epcore.port.store:plain_vectors", path))
+
+
+def plain_vectors(path: str) -> dict[str, Any]:
+    """Vectors of a file as plain values, for `read_vectors` in another process."""
+    return vars(_read_here(path))
+
+
+def _read_here(path: str | PathLike[str]) -> Vectors:
     suffix, name = check_suffix(path), fspath(path)
     content = Path(path).read_bytes()
     with decoding(name, otherwise=f" or no {suffix} file"):
@@ -105,11 +118,8 @@ def read_tensor(path: str) -> np.ndarray:
         raise IsADirectoryError(f"{path} is a folder, expected a .npy file")
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {path}")
-    with open(path, "rb") as file:
-        try:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError, MemoryError) as error:  # also what np.save writes for object arrays: pickles
-            raise ValueError(f"{path} is not a .npy file of plain numbers: {error}") from None
+    with decoding(path, otherwise=" or no .npy file of plain numbers"):
+        array = npy_array(path, "it", Path(path).read_bytes())
     if array.dtype != np.float32:
         raise TypeError(f"{path} has dtype {array.dtype}, expected float32")
     require_finite(array, path)

@@ -62,7 +62,7 @@ class RunFolder:
     def write_weights(self, last: Checkpoint, variant: str | int) -> None:
         """The result as a weight file that every command takes: the best that was validated, else the last."""
         best = self.path / BEST
-        checkpoint = Checkpoint.load(best) if best.exists() else last
+        checkpoint = Checkpoint.load(best, trusted=True) if best.exists() else last
         model = EfficientPose(variant)
         checkpoint.restore(model, best, evaluated=True)
         export_weights(model, self.path / WEIGHTS)

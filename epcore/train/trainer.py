@@ -98,7 +98,7 @@ class Trainer(TrainingState):
         started = run.checkpoint.exists()  # killed before its first checkpoint: begin again
         trainer._prepare(config, run, processes, start=not started)
         if started:
-            trainer.restore(Checkpoint.load(run.checkpoint), run.checkpoint)
+            trainer.restore(Checkpoint.load(run.checkpoint, trusted=True), run.checkpoint)
         if trainer._run_folder:
             trainer._run_folder.resume(config, trainer.steps_done)
             trainer._note("resume", processes=trainer.processes.count)
