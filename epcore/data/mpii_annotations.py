@@ -21,12 +21,18 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
+from epcore.base.files import decoding
+from epcore.base.guarded import Limits, read_guarded
+from epcore.data.mat_sizes import check_declared
+from epcore.data.mpii_plain import plain_records, records_of
 from epcore.data.record import Person, Record
 from epcore.pose.skeleton import MPII_IDS
 
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
 _MAT_FOLDERS = ("", "mpii_human_pose_v1_u12_2", "mpii_human_pose_v1_u12_1", "annotations")  # as unpacked or commonly kept
 
+# The published file has 12 MB, becomes a hundred times as much in Python objects and takes some ten seconds.
+_LIMITS = Limits(384 << 20, 128, 8, 5e-6)
 _MATLAB_CORNER = 0.5  # 1-based centre 1 -> corner-based 0.5
 _KEYPOINT_OF_ID = {mpii_id: index for index, mpii_id in enumerate(MPII_IDS)}
 
@@ -60,11 +66,28 @@ def find_mat(folder: str | os.PathLike[str]) -> Path:
     raise FileNotFoundError(f"{MAT_NAME} is not in {folder}, nor in {', '.join(filter(None, _MAT_FOLDERS))} below it")
 
 
-def read_annotations(mat: str | os.PathLike[str], images: str | os.PathLike[str]) -> Annotations:
-    """Read the annotation file. images: the folder of the pictures, which are not looked at here.
+def read_annotations(mat: str | os.PathLike[str], images: str | os.PathLike[str], *, trusted: bool = False) -> Annotations:
+    """Read the annotation file. images: the folder of the pictures, which are not looked at here. trusted: it is opened in this
+    process, not in one of its own (`epcore.base.guarded`).
 
     Raises FileNotFoundError, or ValueError for a file that is damaged or is built differently, saying where.
     """
+    if not Path(mat).exists():
+        raise FileNotFoundError(f"there is no file {mat}")
+    if trusted:
+        return _read_here(mat, images)
+    plain = read_guarded("epcore.data.mpii_annotations:plain_annotations", mat, _LIMITS)
+    with decoding(os.fspath(mat)):
+        return Annotations(**plain | {"records": records_of(plain["records"], Path(images))})
+
+
+def plain_annotations(mat: str) -> dict[str, Any]:
+    """Annotations as plain values, for `read_annotations` in another process."""
+    found = _read_here(mat, "")
+    return vars(found) | {"records": plain_records(found.records)}
+
+
+def _read_here(mat: str | os.PathLike[str], images: str | os.PathLike[str]) -> Annotations:
     release = _load_release(Path(mat))
     pictures = _structs(_get(release, "annolist", "RELEASE"))
     train = np.atleast_1d(np.asarray(_get(release, "img_train", "RELEASE")))
@@ -88,8 +111,7 @@ class _NestingError(ValueError):
 
 
 def _load_release(mat: Path) -> Any:
-    if not mat.exists():
-        raise FileNotFoundError(f"there is no file {mat}")
+    check_declared(mat)
     try:
         content = loadmat(mat, struct_as_record=False, squeeze_me=True, variable_names=["RELEASE"])
     except Exception as error:  # the reader meets damaged bytes with whatever exception it runs into
@@ -108,6 +130,8 @@ def _read_picture(picture: Any, where: str, images: Path, problems: list[str]) -
     name = _get(_get(picture, "image", where), "name", f"{where}.image")
     if not isinstance(name, str) or not name:
         raise _NestingError(f"{where}.image.name is {name!r}, expected a file name")
+    if Path(name).name != name or "\\" in name:
+        raise _NestingError(f"{where}.image.name is {name!r}, expected a name without a folder")
     found: list[tuple[int, Any, Person]] = []
     for number, rectangle in enumerate(_structs(getattr(picture, "annorect", None))):
         person = _read_person(rectangle, f"{where}.annorect[{number}]")
