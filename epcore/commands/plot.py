@@ -12,6 +12,9 @@ from epcore.base.files import check_writable
 from epcore.commands.console import add_output
 from epcore.commands.result import Result
 
+_DRAWN = {"step": ("epoch", "loss", "rate", "sigma"), "validation": ("epoch", "pckh50", "pckh10")}
+_HIGHEST = 1e30  # of numbers that are drawn
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs; several are drawn one after another")
@@ -29,7 +32,10 @@ def run(arguments: argparse.Namespace) -> Result:
 
 
 def read_history(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """ "step" and "validation" lines of a run's log. Raises FileNotFoundError, or ValueError for a log without steps."""
+    """ "step" and "validation" lines of a run's log.
+
+    Raises FileNotFoundError, or ValueError for a log without steps or with lines that lack the numbers that are drawn.
+    """
     from epcore.train.log import RunLog
     from epcore.train.run_folder import LOG
 
@@ -37,6 +43,12 @@ def read_history(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
     history = {kind: [event for event in events if event["event"] == kind] for kind in ("step", "validation")}
     if not history["step"]:
         raise ValueError(f"{folder} has nothing to plot: no step was logged yet")
+    for kind, names in _DRAWN.items():
+        for event in history[kind]:
+            for name in names:
+                value = event.get(name)
+                if not isinstance(value, int | float) or not -_HIGHEST < value < _HIGHEST:
+                    raise ValueError(f"{Path(folder) / LOG} is damaged: a {kind} has {str(value)[:40]!r} as {name}")
     return history
 
 

@@ -17,6 +17,10 @@ from typing import Any
 from epcore.base.files import write_atomically
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 class RunLog:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -30,15 +34,17 @@ class RunLog:
             raise OSError(error.errno, f"cannot write {self.path}: {error.strerror}") from None
 
     def read(self) -> list[dict[str, Any]]:
-        """All lines; a last one cut off by a killed process is left out. Raises FileNotFoundError."""
+        """All events; what is none is left out: a last line cut off by a killed process, or damaged ones. Raises OSError."""
         if not self.path.is_file():
             raise FileNotFoundError(f"there is no log {self.path}: is {self.path.parent} the folder of a run?")
         events = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_bytes().splitlines():
             try:
-                events.append(json.loads(line))
-            except json.JSONDecodeError:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(event, dict) and isinstance(event.get("event"), str) and _is_number(event.get("step", 0)):
+                events.append(event)
         return events
 
     def rewind(self, step: int) -> None:
