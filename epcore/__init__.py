@@ -12,29 +12,30 @@ Start reading at `epcore/ops` (one operator a file: equation, forward, backward)
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if not (Path(__file__).parent / "kernels").is_dir():  # a checkout whose file system has no symbolic links
     __path__.append(str(Path(__file__).parent.parent))
 
-from epcore.backend import use_backend
 from epcore.base.version import VERSION
-from epcore.models import EfficientNet, EfficientPose, EfficientPoseLite, OpenPose, PoseOutputs, build_network
-from epcore.network import Network
-from epcore.ops import OPS
-from epcore.tape import Tape, Tensor
-from epcore.threads import get_threads, set_threads
 
 if TYPE_CHECKING:
+    from epcore.backend import use_backend
     from epcore.export.keras import export_keras
     from epcore.export.onnx import export_onnx
     from epcore.export.weights import export_weights
     from epcore.inference.compile import compile
     from epcore.inference.plan import Plan, Profile
     from epcore.inference.step import NoPlanError
+    from epcore.models import EfficientNet, EfficientPose, EfficientPoseLite, OpenPose, PoseOutputs, build_network
+    from epcore.network import Network
     from epcore.not_numbers import NotNumbersError
+    from epcore.ops import OPS
     from epcore.pose.predict import Keypoint, Pose, predict
+    from epcore.tape import Tape, Tensor
+    from epcore.threads import get_threads, set_threads
     from epcore.train.config import TrainConfig
     from epcore.train.trainer import DivergedError, Trainer
     from epcore.weights_tools.load import load_weights
@@ -74,16 +75,23 @@ __all__ = [
     "use_backend",
 ]
 
-# Imported at first use: h5py, Pillow, SciPy and Numba take longer to import than the networks to build.
+# Imported at first use: NumPy, h5py, Pillow, SciPy and Numba take longer to import than the networks to build, and what is not
+# imported yet is within reach of `epcore.cli.main`, which knows what Ctrl-C means.
 _LAZY = {
+    "epcore.backend": ("use_backend",),
     "epcore.export.keras": ("export_keras",),
     "epcore.export.onnx": ("export_onnx",),
     "epcore.export.weights": ("export_weights",),
     "epcore.inference.compile": ("compile",),
     "epcore.inference.plan": ("Plan", "Profile"),
     "epcore.inference.step": ("NoPlanError",),
+    "epcore.models": ("EfficientNet", "EfficientPose", "EfficientPoseLite", "OpenPose", "PoseOutputs", "build_network"),
+    "epcore.network": ("Network",),
     "epcore.not_numbers": ("NotNumbersError",),
+    "epcore.ops": ("OPS",),
     "epcore.pose.predict": ("Keypoint", "Pose", "predict"),
+    "epcore.tape": ("Tape", "Tensor"),
+    "epcore.threads": ("get_threads", "set_threads"),
     "epcore.train.config": ("TrainConfig",),
     "epcore.train.trainer": ("DivergedError", "Trainer"),
     "epcore.weights_tools.load": ("load_weights",),
@@ -94,5 +102,8 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     for module, names in _LAZY.items():
         if name in names:
-            return getattr(import_module(module), name)
+            found = globals()[name] = getattr(import_module(module), name)
+            return found
+    if not name.startswith("_") and find_spec(f"epcore.{name}"):
+        return import_module(f"epcore.{name}")
     raise AttributeError(f"module 'epcore' has no attribute {name!r}")

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from epcore.base.printable import printable
+
 
 class Notice(UserWarning):
     """Base of all warnings of epcore."""
@@ -16,7 +18,7 @@ class Notice(UserWarning):
 
 def say(text: str) -> None:
     """A line, or several, on standard error at once."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

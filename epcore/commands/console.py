@@ -18,6 +18,7 @@ from typing import Any, TextIO, TypeVar
 from epcore.base.files import check_folder_writable, check_writable, open_atomically, write_atomically
 from epcore.base.json_text import json_text
 from epcore.base.notices import as_lines, say
+from epcore.base.printable import printable
 from epcore.commands.result import Content, Outcome, Result
 
 STDOUT = "-"
@@ -143,7 +144,7 @@ def _present(outcome: Outcome, arguments: argparse.Namespace) -> int:
     if report := getattr(arguments, "json", None):
         _write(report, json_text(result.report))
     if result.text:
-        print(result.text, file=people, flush=True)
+        print(printable(result.text), file=people, flush=True)
     return result.code
 
 
@@ -156,7 +157,7 @@ def _follow(outcome: Generator[str, None, Result], people: TextIO) -> Result:
             except StopIteration as stop:
                 result: Result = stop.value
                 return result
-            print(text, file=people, flush=True)
+            print(printable(text), file=people, flush=True)
 
 
 def _write(path: str, content: Content) -> None:

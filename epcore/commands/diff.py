@@ -51,7 +51,10 @@ def run(arguments: argparse.Namespace) -> Result:
     found = golden.manifest.get("epcore_format")
     if found != FORMAT:
         raise ValueError(f"{arguments.vectors} has format {found!r}, expected {FORMAT!r}: make it with `epcore vectors`")
-    lines, result = (_operators if golden.manifest["kind"] == "operators" else _network)(arguments, golden, port)
+    try:
+        lines, result = (_operators if golden.manifest["kind"] == "operators" else _network)(arguments, golden, port)
+    except (LookupError, TypeError, AttributeError) as error:  # whatever of its manifest is missing, or something else
+        raise ValueError(f"{arguments.vectors} is damaged: its manifest or arrays lack something: {error!r}") from None
     return Result("\n".join(lines), result, code=0 if result["agrees"] else 1)
 
 
@@ -225,7 +228,7 @@ def _read_names(path: str | None) -> dict[str, str]:
         return {}
     try:
         names = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
     if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
         raise ValueError(f'{path} is no JSON object of the form {{"port\'s name": "epcore\'s name"}}')

@@ -190,7 +190,7 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Fields of a configuration file; whole numbers are taken for fields that are floats."""
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from None
     _check_names(values, str(path))
     return values
