@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Control characters but the end of a line and the tabulator; marks that turn the direction of what follows; separators that end a
-# line; halves of characters, as file names of other encodings have.
+# Control characters but the end of a line and the tabulator; marks that turn the direction of text; separators of lines;
+# halves of characters, as file names of other encodings have.
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

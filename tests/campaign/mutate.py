@@ -193,7 +193,9 @@ def header(content: bytes, rng: np.random.Generator) -> bytes:
     length = int.from_bytes(content[:8], "little")
     try:
         facts = json.loads(content[8 : 8 + length])
-    except ValueError:
+    except (ValueError, RecursionError):  # damaged before
+        return content
+    if not isinstance(facts, dict) or not facts:
         return content
     keys = list(facts)
     key = keys[int(rng.integers(len(keys)))]
