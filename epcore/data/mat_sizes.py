@@ -10,6 +10,10 @@ import os
 import zlib
 from pathlib import Path
 
+from epcore.base.guarded import Limits
+
+# The published file has 12 MB, becomes a hundred times as much in Python objects and takes some ten seconds.
+MAT_LIMITS = Limits(384 << 20, 128, 8, 5e-6)
 _HEADER, _TAG = 128, 8
 _COMPRESSED = 15
 _ZLIB = 1032

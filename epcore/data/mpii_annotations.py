@@ -22,8 +22,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from epcore.base.files import decoding
-from epcore.base.guarded import Limits, read_guarded
-from epcore.data.mat_sizes import check_declared
+from epcore.base.guarded import read_guarded
+from epcore.data.mat_sizes import MAT_LIMITS, check_declared
 from epcore.data.mpii_plain import plain_records, records_of
 from epcore.data.record import Person, Record
 from epcore.pose.skeleton import MPII_IDS
@@ -31,8 +31,6 @@ from epcore.pose.skeleton import MPII_IDS
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
 _MAT_FOLDERS = ("", "mpii_human_pose_v1_u12_2", "mpii_human_pose_v1_u12_1", "annotations")  # as unpacked or commonly kept
 
-# The published file has 12 MB, becomes a hundred times as much in Python objects and takes some ten seconds.
-_LIMITS = Limits(384 << 20, 128, 8, 5e-6)
 _MATLAB_CORNER = 0.5  # 1-based centre 1 -> corner-based 0.5
 _KEYPOINT_OF_ID = {mpii_id: index for index, mpii_id in enumerate(MPII_IDS)}
 
@@ -76,7 +74,7 @@ def read_annotations(mat: str | os.PathLike[str], images: str | os.PathLike[str]
         raise FileNotFoundError(f"there is no file {mat}")
     if trusted:
         return _read_here(mat, images)
-    plain = read_guarded("epcore.data.mpii_annotations:plain_annotations", mat, _LIMITS)
+    plain = read_guarded("epcore.data.mpii_annotations:plain_annotations", mat, MAT_LIMITS)
     with decoding(os.fspath(mat)):
         return Annotations(**plain | {"records": records_of(plain["records"], Path(images))})
 

@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
+from epcore.base.guarded import read_guarded
 from epcore.data.json_fields import Entry, as_number, check_crowds
+from epcore.data.mat_sizes import MAT_LIMITS, check_declared
 from epcore.data.mpii_annotations import Annotations, clean_box
 from epcore.data.record import Person, Record
 from epcore.pose.skeleton import MPII_IDS
@@ -107,10 +109,18 @@ def _head_boxes(path: Path, joints: list[np.ndarray]) -> tuple[np.ndarray | None
 
 
 def _load(mat: Path) -> dict[str, Any]:
+    return dict(read_guarded("epcore.data.mpii_json:plain_head_boxes", mat, MAT_LIMITS))
+
+
+def plain_head_boxes(mat: str) -> dict[str, Any]:
+    """The variables that are needed of gt_valid.mat and its like, for another process."""
+    names = ["headboxes_src", "pos_gt_src"]
+    check_declared(mat)
     try:
-        return dict(loadmat(mat, variable_names=["headboxes_src", "pos_gt_src"]))
+        content = loadmat(mat, variable_names=names)
     except Exception as error:  # as for the original .mat
         raise ValueError(f"{mat} is not a readable .mat file: {str(error) or type(error).__name__}") from None
+    return {name: content[name] for name in names if name in content}
 
 
 def _array(mat: Path, content: dict[str, Any], name: str, shape: tuple[int, ...], beside: Path) -> np.ndarray:
