@@ -12,6 +12,9 @@ from epcore.base.files import check_writable
 from epcore.commands.console import add_output
 from epcore.commands.result import Result
 
+# Events of a log, and their numbers that are drawn.
+_DRAWN = {"step": ("epoch", "loss", "rate", "sigma"), "validation": ("epoch", "pckh50", "pckh10")}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs; several are drawn one after another")
@@ -33,8 +36,14 @@ def read_history(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
     from epcore.train.log import RunLog
     from epcore.train.run_folder import LOG
 
-    events = RunLog(Path(folder) / LOG).read()
-    history = {kind: [event for event in events if event["event"] == kind] for kind in ("step", "validation")}
+    log = Path(folder) / LOG
+    events = RunLog(log).read()
+    history = {kind: [event for event in events if event["event"] == kind] for kind in _DRAWN}
+    for kind, keys in _DRAWN.items():
+        for event in history[kind]:
+            for key in keys:
+                if isinstance(value := event.get(key), bool) or not isinstance(value, int | float):
+                    raise ValueError(f"{log}: the {kind} at {event.get('step')} has {key} {value!r}, expected a number")
     if not history["step"]:
         raise ValueError(f"{folder} has nothing to plot: no step was logged yet")
     return history

@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 
 from epcore.base.arrays import require_finite
-from epcore.base.files import decoding, write_atomically
+from epcore.base.files import decoding
+from epcore.base.staging import write_atomically
 from epcore.weights_tools.formats import read_npz
 from epcore.weights_tools.keras_h5 import MAXIMUM_NAMES, Reader
 
@@ -40,6 +41,11 @@ def check_suffix(path: str | PathLike[str]) -> str:
 
 def write_vectors(path: str | PathLike[str], vectors: Vectors) -> None:
     """Raises ValueError for another suffix and OSError where the file cannot be written; then nothing is left behind."""
+    write_atomically(path, encode_vectors(path, vectors))
+
+
+def encode_vectors(path: str | PathLike[str], vectors: Vectors) -> bytes:
+    """The file that `write_vectors` writes. Raises ValueError as it does."""
     buffer = io.BytesIO()
     manifest = json.dumps(vectors.manifest)
     if check_suffix(path) == ".npz":
@@ -50,7 +56,7 @@ def write_vectors(path: str | PathLike[str], vectors: Vectors) -> None:
             file.create_dataset("epcore", data=np.frombuffer(manifest.encode(), np.uint8))
             for name, array in vectors.arrays.items():
                 file.create_dataset(name, data=array, track_times=False)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_vectors(path: str | PathLike[str]) -> Vectors:

@@ -40,7 +40,7 @@ def _error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_train_leaves_a_run(run_folder: Path) -> None:
     assert sorted(path.name for path in run_folder.iterdir()) == [
-        "best.npz", "checkpoint.npz", "config.toml", "log.jsonl", "weights.h5",
+        "best.npz", "checkpoint.npz", "config.toml", "log.jsonl", "previous.npz", "weights.h5",
     ]  # fmt: skip
     events = [json.loads(line)["event"] for line in (run_folder / "log.jsonl").read_text().splitlines()]
     assert events == ["start", "step", "step", "validation", "step", "step", "validation", "end"]
