@@ -49,7 +49,7 @@ def steps(folder: Path) -> list[tuple[Any, ...]]:
 
 def kill_and_resume(folder: Path, times: int) -> None:
     rng = random.Random(times)
-    config = tiny(pictures=16, epochs=max(2, times), average=0.9, validate_every=2, checkpoint_every=1)
+    config = tiny(pictures=16, epochs=max(3, times * 4 // 5), average=0.9, validate_every=2, checkpoint_every=1)
     with Trainer(config, folder / "whole") as whole:  # 4 steps an epoch
         whole.run()
     killed = folder / "killed"
