@@ -12,7 +12,6 @@ Start reading at `epcore/ops` (one operator a file: equation, forward, backward)
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +74,8 @@ __all__ = [
     "use_backend",
 ]
 
-# Imported at first use: NumPy, h5py, Pillow, SciPy and Numba take longer to import than the networks to build, and what is not
-# imported yet is within reach of `epcore.cli.main`, which knows what Ctrl-C means.
+# Imported at first use: NumPy, h5py, Pillow, SciPy and Numba take longer to import than the networks to build, and a command
+# line that is interrupted meanwhile can say so only when it has begun.
 _LAZY = {
     "epcore.backend": ("use_backend",),
     "epcore.export.keras": ("export_keras",),
@@ -99,11 +98,13 @@ _LAZY = {
 }
 
 
+_MODULES = ("backend", "models", "network", "ops", "tape", "threads")  # that are there without being imported by name
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"epcore.{name}")
     for module, names in _LAZY.items():
         if name in names:
-            found = globals()[name] = getattr(import_module(module), name)
-            return found
-    if not name.startswith("_") and find_spec(f"epcore.{name}"):
-        return import_module(f"epcore.{name}")
+            return getattr(import_module(module), name)
     raise AttributeError(f"module 'epcore' has no attribute {name!r}")

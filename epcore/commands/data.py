@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from epcore.base.files import staged_folder
+from epcore.base.checks import COUNT, SEEDS, SIDE, Whole
 from epcore.base.json_text import json_text
 from epcore.base.progress import progress
 from epcore.base.table import Table
@@ -39,14 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument("folder", metavar="DIR")
     add_output(split, "train", metavar="TRAIN_FILE")
     add_output(split, "validation", metavar="VALIDATION_FILE")
-    split.add_argument("--seed", type=int, default=0)
+    split.add_argument("--seed", type=Whole(0, SEEDS), default=0)
     split.set_defaults(act=_split)
 
     sample = actions.add_parser("sample", help="write synthetic pictures to look at, and their annotations")
     add_folder(sample, "folder", metavar="OUT_DIR", what="pictures")
-    sample.add_argument("--count", type=int, default=24)
-    sample.add_argument("--seed", type=int, default=0)
-    sample.add_argument("--size", type=int, default=256, help="side of the pictures, pixels (%(default)s)")
+    sample.add_argument("--count", type=Whole(1, COUNT), default=24)
+    sample.add_argument("--seed", type=Whole(0, SEEDS), default=0)
+    sample.add_argument("--size", type=Whole(32, SIDE), default=256, help="side of the pictures, pixels (%(default)s)")
     sample.add_argument("--variety", choices=tuple(VARIETIES), default="default", help="how hard they are (%(default)s)")
     sample.add_argument("--overlay", action="store_true", help="draw the skeletons into the pictures")
     sample.set_defaults(act=_sample)
@@ -136,15 +137,15 @@ def _sample(arguments: argparse.Namespace) -> Result:
     from epcore.data.synthetic import SyntheticFigures
 
     figures = SyntheticFigures(arguments.count, arguments.seed, size=arguments.size, variety=arguments.variety)
-    with staged_folder(arguments.folder) as folder:
-        annotations = []
-        for index in range(len(figures)):
-            record = figures.record(index)
-            name = f"{record.name}.png"
-            picture = _overlay(record) if arguments.overlay else Image.fromarray(record.pixels())
-            picture.save(folder / name)
-            annotations.append({"image": name, **_as_json(record)})
-        (folder / "annotations.json").write_text(json_text(annotations), "utf-8")
+    folder = arguments.staging.folder(arguments.folder)
+    annotations = []
+    for index in range(len(figures)):
+        record = figures.record(index)
+        name, picture = f"{record.name}.png", io.BytesIO()
+        (_overlay(record) if arguments.overlay else Image.fromarray(record.pixels())).save(picture, "PNG")
+        folder.write(name, picture.getvalue())
+        annotations.append({"image": name, **_as_json(record)})
+    folder.write("annotations.json", json_text(annotations).encode())
     return Result(f"{len(figures)} pictures -> {arguments.folder}")
 
 

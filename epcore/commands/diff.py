@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from epcore.base.checks import FACTOR, Real
 from epcore.base.progress import status_line
 from epcore.commands.console import Input, add_json
 from epcore.commands.model import load_network, weights_file
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--names", type=Input, metavar="FILE", help='JSON {"port\'s name": "epcore\'s name"} for names that differ'
     )
     parser.add_argument(
-        "--tolerance", type=float, help="error allowed, relative to a layer's largest value (default: 16 x rounding)"
+        "--tolerance",
+        type=Real(0, FACTOR, above=True),
+        help="error allowed, relative to a layer's largest value (default: 16 x rounding)",
     )
     add_json(parser, "what was found")
 
@@ -45,8 +48,6 @@ def run(arguments: argparse.Namespace) -> Result:
     from epcore.port.store import read_vectors
     from epcore.port.vectors import FORMAT
 
-    if arguments.tolerance is not None and not 0 < arguments.tolerance < np.inf:
-        raise ValueError(f"--tolerance is {arguments.tolerance}, expected a positive number")
     golden, port = read_vectors(arguments.vectors), read_vectors(arguments.port)
     found = golden.manifest.get("epcore_format")
     if found != FORMAT:

@@ -12,8 +12,9 @@ from epcore.base.files import check_writable
 from epcore.commands.console import add_output
 from epcore.commands.result import Result
 
+# Events of a log, and their numbers that are drawn; the highest of these.
 _DRAWN = {"step": ("epoch", "loss", "rate", "sigma"), "validation": ("epoch", "pckh50", "pckh10")}
-_HIGHEST = 1e30  # of numbers that are drawn
+_HIGHEST = 1e30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,16 +40,18 @@ def read_history(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
     from epcore.train.log import RunLog
     from epcore.train.run_folder import LOG
 
-    events = RunLog(Path(folder) / LOG).read()
-    history = {kind: [event for event in events if event["event"] == kind] for kind in ("step", "validation")}
+    log = Path(folder) / LOG
+    events = RunLog(log).read()
+    history = {kind: [event for event in events if event["event"] == kind] for kind in _DRAWN}
+    for kind, keys in _DRAWN.items():
+        for event in history[kind]:
+            for key in keys:
+                value = event.get(key)
+                if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _HIGHEST:
+                    given = f"{value!r:.40}"
+                    raise ValueError(f"{log}: the {kind} at {event.get('step')} has {key} {given}, expected a number")
     if not history["step"]:
         raise ValueError(f"{folder} has nothing to plot: no step was logged yet")
-    for kind, names in _DRAWN.items():
-        for event in history[kind]:
-            for name in names:
-                value = event.get(name)
-                if not isinstance(value, int | float) or not -_HIGHEST < value < _HIGHEST:
-                    raise ValueError(f"{Path(folder) / LOG} is damaged: a {kind} has {str(value)[:40]!r} as {name}")
     return history
 
 

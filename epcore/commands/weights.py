@@ -70,8 +70,8 @@ def _inspect(arguments: argparse.Namespace) -> Result:
 
 
 def _convert(arguments: argparse.Namespace) -> Result:
-    from epcore.export.keras import export_keras
-    from epcore.export.weights import export_weights
+    from epcore.export.keras import encode_keras
+    from epcore.export.weights import encode_weights
     from epcore.models import build_network
     from epcore.weights_tools.load import load_weights
 
@@ -80,9 +80,9 @@ def _convert(arguments: argparse.Namespace) -> Result:
     model = build_network(arguments.model)
     manifest = load_weights(model, arguments.file, low=arguments.low, strict=arguments.strict)
     if arguments.keras:
-        export_keras(model, arguments.output)
+        content = encode_keras(model, arguments.output)
     else:
-        export_weights(model, arguments.output, dtype=arguments.dtype, layout=arguments.layout)
+        content = encode_weights(model, arguments.output, dtype=arguments.dtype, layout=arguments.layout)
     kept = f"{len(manifest.kept)} arrays of {model.name} are not of a backbone and keep their start values: to be trained"
     lines = [str(manifest), *([kept] if manifest.kept else []), f"wrote {arguments.output}"]
-    return Result("\n".join(lines), manifest.to_json())
+    return Result("\n".join(lines), manifest.to_json(), files={arguments.output: content})

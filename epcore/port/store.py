@@ -15,8 +15,9 @@ import h5py
 import numpy as np
 
 from epcore.base.arrays import require_finite
-from epcore.base.files import decoding, write_atomically
+from epcore.base.files import decoding
 from epcore.base.guarded import read_guarded
+from epcore.base.staging import write_atomically
 from epcore.weights_tools.formats import npy_array, read_npz
 from epcore.weights_tools.keras_h5 import MAXIMUM_NAMES, Reader
 
@@ -41,6 +42,11 @@ def check_suffix(path: str | PathLike[str]) -> str:
 
 def write_vectors(path: str | PathLike[str], vectors: Vectors) -> None:
     """Raises ValueError for another suffix and OSError where the file cannot be written; then nothing is left behind."""
+    write_atomically(path, encode_vectors(path, vectors))
+
+
+def encode_vectors(path: str | PathLike[str], vectors: Vectors) -> bytes:
+    """The file that `write_vectors` writes. Raises ValueError as it does."""
     buffer = io.BytesIO()
     manifest = json.dumps(vectors.manifest)
     if check_suffix(path) == ".npz":
@@ -51,7 +57,7 @@ def write_vectors(path: str | PathLike[str], vectors: Vectors) -> None:
             file.create_dataset("epcore", data=np.frombuffer(manifest.encode(), np.uint8))
             for name, array in vectors.arrays.items():
                 file.create_dataset(name, data=array, track_times=False)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_vectors(path: str | PathLike[str], *, trusted: bool = False) -> Vectors:

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from epcore.base.files import decoding, open_atomically
+from epcore.base.files import decoding
 from epcore.base.guarded import read_guarded
+from epcore.base.staging import open_atomically, second_name
 from epcore.network import Network
 from epcore.weights_tools.formats import plain_npz
 
@@ -62,10 +63,10 @@ class Checkpoint:
     average: dict[str, np.ndarray] = field(default_factory=dict)
     best: float | None = None
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it; the file that was there stays until the new one is complete. Raises OSError naming the path.
+    def save(self, path: str | os.PathLike[str], *, keep: str | os.PathLike[str] | None = None) -> None:
+        """Write it; the file that was there stays until the new one is complete, and then as `keep`.
 
-        Raises ValueError rather than replace a good checkpoint by one with NaN in it.
+        Raises OSError naming the path, and ValueError rather than replace a good checkpoint by one with NaN in it.
         """
         for name, array in self.parameters.items():
             if not np.isfinite(array).all():
@@ -82,6 +83,8 @@ class Checkpoint:
                 np.savez(file, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
+                if keep is not None and os.path.exists(path):
+                    second_name(path, keep)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise OSError(
