@@ -166,14 +166,22 @@ class TrainConfig:
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Self:
-        """Raises FileNotFoundError, or ValueError for text that is not TOML or fields that do not exist."""
-        return cls(**read_toml(path))
+        """Raises FileNotFoundError, or ValueError, naming the file, for text that is not TOML and fields that do not exist or
+        have values that they cannot."""
+        values = read_toml(path)
+        try:
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from None
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Raises ValueError for fields that do not exist."""
+        """Raises ValueError for fields that do not exist or have values that they cannot."""
         _check_names(values, "the configuration")
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"the configuration: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

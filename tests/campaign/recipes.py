@@ -145,5 +145,6 @@ RECIPES: dict[str, Recipe] = {
     "log with a huge number": Recipe("log", "log.jsonl", lambda: lines(STEP | {"rate": 10**400}), "expected a numb", "command"),
     "vectors of no network": Recipe("vectors", "v.npz", lambda: vectors(MARKED), "is damaged", "command"),
     "vectors of no kind": Recipe("vectors", "v.npz", lambda: vectors(MARKED | {"kind": []}), "is damaged", "command"),
+    "configuration of another type": Recipe("config", "c.toml", lambda: b"split_seed = ''", "expected int"),
     "configuration that is nested": Recipe("config", "c.toml", lambda: b"a = " + b"[" * 100_000, "c.toml"),
 }
