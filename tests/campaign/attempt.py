@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from epcore.base.notices import Notice
+
 RIGHT, REFUSED, TRACEBACK, PARTIAL = "right", "refused", "traceback", "partial file"
 Outcome = tuple[str, str]  # and what was said
 
@@ -23,6 +25,7 @@ def by_library(kind: str, path: Path) -> Outcome:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            warnings.simplefilter("ignore", Notice)  # what is said beside results
             _READERS[kind](path)
     except (ValueError, OSError) as error:
         if type(error) is UnicodeDecodeError or type(error) is UnicodeEncodeError:
