@@ -42,9 +42,13 @@ class TestDecoding:
         with pytest.raises(ValueError, match=r"^a\.npz holds nothing$"), decoding("a.npz"):
             raise ValueError("a.npz holds nothing")
 
-    def test_other_errors_pass(self) -> None:
-        with pytest.raises(ZeroDivisionError), decoding("a.npz"):
+    def test_whatever_a_decoder_runs_into_is_damage(self) -> None:
+        with pytest.raises(ValueError, match=r"^a\.npz is damaged: division by zero$"), decoding("a.npz"):
             _ = 1 / 0
+
+    def test_interrupts_pass(self) -> None:
+        with pytest.raises(KeyboardInterrupt), decoding("a.npz"):
+            raise KeyboardInterrupt
 
 
 class TestWriting:

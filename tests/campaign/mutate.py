@@ -178,11 +178,11 @@ def lying_sizes(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def compressed_bomb(content: bytes, rng: np.random.Generator) -> bytes:
-    """One more entry, of zeros: 64 MiB in 64 KiB."""
+    """One more entry, of zeros: 16 MiB in 16 KiB."""
     buffer = io.BytesIO(content)
     try:
         with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("parameters/more.npy", bytes(64 << 20))
+            archive.writestr("parameters/more.npy", bytes(16 << 20))
     except Exception:  # damaged before
         return content
     return buffer.getvalue()

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def work(pipe: Connection, folder: str) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as own:
             path = Path(own) / name
             path.write_bytes(content)
+            pipe.send("made")  # from here on time counts
             outcome = attempt(kind, path, through)
             left = sorted(file.name for file in Path(own).iterdir() if file.name != name and not file.name.startswith("out"))
             if left:
@@ -83,6 +85,12 @@ class Worker:
     def attempt(self, case: Case) -> tuple[str, str, dict[str, Any], int]:
         """(kind, through, description, most bytes)."""
         self._pipe.send(case)
+        try:
+            made = self._pipe.recv()
+        except EOFError:
+            made = None
+        if made != "made":
+            raise RuntimeError(f"the case {case} could not be made")
         end, most = time.monotonic() + SECONDS, 0
         while not self._pipe.poll(0.02):
             most = max(most, memory_of(self._process.pid))
@@ -194,10 +202,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     numbers = options.case if options.case else range(options.cases)
     cases: list[Case] = list(recipes.RECIPES) if options.recipes else [(options.seed, number) for number in numbers]
     lines = []
-    for line in campaign(cases, options.workers):
-        lines.append(line)
-        if line["outcome"] not in GOOD or options.case:
-            print(json.dumps(line), flush=True)
+    with suppress(KeyboardInterrupt):  # then the counts are of what was done
+        for line in campaign(cases, options.workers):
+            lines.append(line)
+            if line["outcome"] not in GOOD or options.case:
+                print(json.dumps(line), flush=True)
     if options.failures:
         failed = [line for line in lines if line["outcome"] not in GOOD]
         Path(options.failures).write_text("".join(json.dumps(line) + "\n" for line in failed), "utf-8")

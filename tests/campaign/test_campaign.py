@@ -120,6 +120,7 @@ def misbehave(pipe: Any, folder: str) -> None:
 
     pipe.send("ready")
     while (case := pipe.recv()) is not None:
+        pipe.send("made")
         if case[1] == 0:
             os.abort()
         held = np.ones(4 * 10**7) if case[1] == 2 else None
