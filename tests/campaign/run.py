@@ -6,12 +6,14 @@ import argparse
 import json
 import multiprocessing
 import os
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,12 @@ OUTCOMES = (RIGHT, REFUSED, TRACEBACK, CRASH, HANG, MEMORY, PARTIAL)
 GOOD = (RIGHT, REFUSED)
 SECONDS, BYTES = 10.0, 10**9
 _SHARE = {"weights": 8, "vectors": 3, "checkpoint": 3, "tensor": 2, "picture": 4, "mpii": 4, "log": 2, "config": 2, "split": 1}
+_LARGE = (
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "epcore.data.annotations",
+    "epcore.train.trainer",
+)  # to import
 _COMMAND = 0.1  # of the cases go through the command line
 
 Case = tuple[int, int] | str  # (seed, number), or a recipe's name
@@ -52,6 +60,9 @@ def work(pipe: Connection, folder: str) -> None:
     os.environ["EPCORE_THREADS"] = "1"
     quiet()
     seeds()
+    for module in _LARGE:
+        with suppress(ModuleNotFoundError):
+            import_module(module)
     pipe.send("ready")
     while (case := pipe.recv()) is not None:
         kind, name, content, through = case_of(case)
@@ -205,6 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with suppress(KeyboardInterrupt):  # then the counts are of what was done
         for line in campaign(cases, options.workers):
             lines.append(line)
+            if len(lines) % 1000 == 0:
+                print(f"{len(lines)} cases", file=sys.stderr, flush=True)
             if line["outcome"] not in GOOD or options.case:
                 print(json.dumps(line), flush=True)
     if options.failures:
