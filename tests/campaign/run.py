@@ -30,6 +30,7 @@ OUTCOMES = (RIGHT, REFUSED, TRACEBACK, CRASH, HANG, MEMORY, PARTIAL)
 GOOD = (RIGHT, REFUSED)
 SECONDS, BYTES = 10.0, 10**9
 _SHARE = {"weights": 8, "vectors": 3, "checkpoint": 3, "tensor": 2, "picture": 4, "mpii": 4, "log": 2, "config": 2, "split": 1}
+# Imported before time counts.
 _LARGE = (
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",
