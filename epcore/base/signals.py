@@ -20,7 +20,7 @@ class Ended(BaseException):
         self.code = 128 + number
 
 
-_depth = 0  # of `uninterrupted` blocks
+_depth = 0  # of `uninterrupted` blocks in the main thread
 _waiting: list[int] = []
 
 
@@ -56,8 +56,13 @@ def ending_in_order() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """What is begun within the block is finished; a signal that arrives meanwhile is raised at its end."""
+    """What is begun within the block is finished; a signal that arrives meanwhile is raised at its end.
+
+    Of the main thread, that is: others are never interrupted."""
     global _depth
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     _depth += 1
     try:
         yield
