@@ -107,7 +107,8 @@ def test_files_left_over_are_failures(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_death_hanging_and_memory_are_failures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Of workers that are other programs than ours."""
     monkeypatch.setattr(run, "work", misbehave)
-    monkeypatch.setattr(run, "SECONDS", 3.0)
+    monkeypatch.setattr(run, "SECONDS", 1.0)
+    monkeypatch.setattr(run, "WAITING", 3.0)
     monkeypatch.setattr(run, "BYTES", 2 * 10**8)
     worker = run.Worker(str(tmp_path))
     for number, outcome in ((0, CRASH), (1, HANG), (2, MEMORY)):
