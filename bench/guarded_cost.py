@@ -1,4 +1,4 @@
-"""What it costs to open a weight file in a process of its own: `python bench/guarded_cost.py FILE [--rounds 8]`, on a quiet machine.
+"""What it costs to open a weight file in a process of its own, on a quiet machine: `python bench/guarded_cost.py FILE`.
 
 Fresh processes, alternately with and without; each loads the file twice into a network that is built already.
 """
