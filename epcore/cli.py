@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
-from epcore.commands.console import perform
+from epcore.base.notices import say
+from epcore.base.signals import INTERRUPTED
+from epcore.base.streams import prepare_streams
+from epcore.base.version import VERSION
 
 # name -> what `epcore --help` says; the module epcore.commands.<name> is imported only when it is needed.
 COMMANDS = {
@@ -32,16 +35,27 @@ COMMANDS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. 0: done, 1: a check failed, 2: the input was wrong, 130: interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if sys.stderr is None:  # closed: what is printed there would land in standard output
-        sys.stderr = io.StringIO()
-    parser = argparse.ArgumentParser(
-        prog="epcore", description="EfficientPose from scratch: predict, audit, check, train, port."
-    )
-    from epcore.base.version import VERSION
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with an option in one line, and where they are listed."""
 
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)")
+        raise SystemExit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code, see docs/commands.md. Raises SystemExit for wrong options and --help."""
+    try:
+        prepare_streams()
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # while modules are imported
+        return INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
+    from epcore.commands.console import perform
+
+    parser = Parser(prog="epcore", description="EfficientPose from scratch: predict, audit, check, train, port.")
     parser.add_argument("--version", action="version", version=f"epcore {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, help_text in COMMANDS.items():

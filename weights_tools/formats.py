@@ -18,9 +18,28 @@ import h5py
 import numpy as np
 
 from epcore.base.files import decoding
-from epcore.weights_tools.keras_h5 import COMPRESSION, MAXIMUM_BYTES, Reader, WeightFile, unpack
+from epcore.weights_tools.keras_h5 import COMPRESSION, MAXIMUM_BYTES, Reader, read_keras_h5, unpack
+from epcore.weights_tools.weight_file import WeightFile
 
 FORMAT = "epcore weights 1"
+
+
+def read_weights_here(path: str | PathLike[str]) -> WeightFile:
+    """A weight file of any format, read in this process. Raises OSError or ValueError, naming the file."""
+    return read_epcore(path) if is_epcore_file(path) else read_keras_h5(path)
+
+
+def plain_weights(path: str) -> dict[str, Any]:
+    """The same as plain values, for `read.read_weights` in another process."""
+    file = read_weights_here(path)
+    arrays = [[*key, array] for key, array in file.arrays.items()]
+    return {**vars(file), "arrays": arrays, "layers": {name: vars(layer) for name, layer in file.layers.items()}}
+
+
+def plain_npz(path: str) -> list[Any]:
+    """`read_npz` of a file, as plain values."""
+    with decoding(path):
+        return list(read_npz(path, Path(path).read_bytes()))
 
 
 def is_epcore_file(path: str | PathLike[str]) -> bool:
@@ -30,7 +49,7 @@ def is_epcore_file(path: str | PathLike[str]) -> bool:
     try:
         with h5py.File(fspath(path), "r") as file:
             return "epcore_format" in file.attrs
-    except (OSError, RuntimeError):
+    except Exception:  # damaged, or something else altogether: who reads it says so
         return False
 
 
@@ -62,13 +81,22 @@ def read_npz(name: str, content: bytes) -> tuple[dict[str, np.ndarray], dict[str
         if declared > MAXIMUM_BYTES or declared > COMPRESSION * len(content):
             raise ValueError(f"{name} would unpack to {declared} bytes, {len(content)} are there")
         for entry in archive.infolist():
-            arrays[entry.filename.removesuffix(".npy")] = _npy(name, entry.filename, unpack(name, content, archive, entry))
-    facts = json.loads(str(arrays.pop("epcore"))) if "epcore" in arrays else {}
+            arrays[entry.filename.removesuffix(".npy")] = npy_array(name, entry.filename, unpack(name, content, archive, entry))
+    facts = _facts(name, json.loads(str(arrays.pop("epcore")))) if "epcore" in arrays else {}
     return arrays, facts
 
 
-def _npy(name: str, entry: str, content: bytes) -> np.ndarray:
-    """One .npy, its header compared with its length before anything is allocated."""
+def _facts(name: str, facts: object) -> dict[str, Any]:
+    if not isinstance(facts, dict):
+        raise ValueError(f"{name} is damaged: what it says of itself is a {type(facts).__name__}, expected a JSON object")
+    return facts
+
+
+def npy_array(name: str, entry: str, content: bytes) -> np.ndarray:
+    """One .npy, the entry of a file or the whole of it; its header is compared with its length before anything is allocated.
+
+    Raises ValueError, and whatever NumPy raises for damaged headers (wrap it in `decoding`).
+    """
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -91,7 +119,7 @@ def _from_safetensors(name: str, content: bytes) -> tuple[dict[str, np.ndarray],
     except SafetensorError as error:
         raise ValueError(f"{name} is damaged: {error}") from None
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return arrays, header.get("__metadata__", {})
+    return arrays, _facts(name, header.get("__metadata__", {}))
 
 
 _DECODERS = {".h5": _from_h5, ".npz": read_npz, ".safetensors": _from_safetensors}

@@ -1,12 +1,4 @@
-"""Reads the arrays of Keras .h5 files of every layout, without Keras.
-
-* Keras 2 (`model.save`: layers under the group model_weights; `save_weights`: at the root): the attribute `layer_names` lists
-  the layers in order, the attribute `weight_names` of each layer's group lists its arrays. An array's path below its group
-  need not repeat the layer's name, so the attributes are followed and paths never guessed. Attributes too long for HDF5 are
-  split into `layer_names0`, `layer_names1`, ...
-* Keras 3 (`.weights.h5`): groups are called by class and a counter (`conv2d_12`), arrays are numbered. Keras 3 also stores
-  each layer's name as an attribute; tf_keras does not, and then only the order of the counters tells which layer it is
-  (`resolve_by_order`). A `.keras` archive holds such a file.
+"""Reads the arrays of Keras .h5 files and `.keras` archives, without Keras; `layouts` says which layers they belong to.
 
 A weight file is a stranger's: nothing in it is executed, links are not followed, and whatever it declares is compared with
 what it can hold before anything is allocated.
@@ -19,9 +11,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from math import prod
 from os import PathLike, fspath
 from pathlib import Path
@@ -30,6 +20,8 @@ import h5py
 import numpy as np
 
 from epcore.base.files import decoding
+from epcore.weights_tools.layouts import read_layers
+from epcore.weights_tools.weight_file import WeightFile
 
 MAXIMUM_BYTES = 2 << 30  # of all arrays; EfficientNet-B7 with its classifier has a quarter of a GiB
 MAXIMUM_NAMES = 100_000
@@ -39,29 +31,6 @@ COMPRESSION = 100  # how much smaller than its values a compressed array may be;
 _ZIP, _ARCHIVED = b"PK\x03\x04", "model.weights.h5"
 _PICKLE = "is a Python pickle, which could run code and is never loaded (PyTorch's files are pickles)"
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-# Keras class in a group's name -> what its numbered arrays are.
-_ROLES = {
-    "conv2d": ("kernel", "bias"),
-    "conv2d_transpose": ("kernel", "bias"),
-    "depthwise_conv2d": ("kernel", "bias"),
-    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
-    "dense": ("kernel", "bias"),
-    "normalization": ("mean", "variance", "count"),
-}
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """arrays: (layer, array) -> values, in the file's order. Depthwise kernels are called "kernel".
-
-    unnamed: for a Keras 3 file without names, class -> the arrays of its layers in order; `arrays` is empty then.
-    """
-
-    path: str
-    layout: str
-    sha256: str
-    arrays: dict[tuple[str, str], np.ndarray]
-    unnamed: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=dict)
 
 
 def read_keras_h5(path: str | PathLike[str]) -> WeightFile:
@@ -78,7 +47,8 @@ def read_keras_h5(path: str | PathLike[str]) -> WeightFile:
     if not content.startswith(b"\x89HDF\r\n\x1a\n"):
         raise ValueError(f"{name} {_other_format(content)}: expected Keras weights in HDF5 (.h5)")
     with decoding(name), h5py.File(io.BytesIO(content), "r") as file:
-        return Reader(name, len(content)).read(file, digest)
+        contents = read_layers(Reader(name, len(content)), file)
+    return WeightFile(name, contents.layout, digest, contents.arrays, contents.layers, contents.unread)
 
 
 def _from_archive(name: str, content: bytes) -> bytes:
@@ -99,6 +69,8 @@ def unpack(name: str, content: bytes, archive: zipfile.ZipFile, entry: zipfile.Z
     size = entry.file_size
     if size > MAXIMUM_BYTES or size > COMPRESSION * len(content):
         raise ValueError(f"{name} would unpack to {size} bytes, {len(content)} are there")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name}: {entry.filename} is compressed in a way that neither Keras nor NumPy writes")
     with archive.open(entry) as file:
         try:
             return file.read(size)  # read() without a size would unpack everything before it looks at the declared one
@@ -121,51 +93,9 @@ class Reader:
         self.path = path
         self.size = size
         self.room = MAXIMUM_BYTES
+        self.links: list[str] = []  # met by `walk` and not followed
 
-    def read(self, file: h5py.File, sha256: str) -> WeightFile:
-        if "model_weights" in file:
-            return WeightFile(self.path, "Keras full model", sha256, dict(self._keras2(self._group(file, "model_weights"))))
-        if "layer_names" in file.attrs or "layer_names0" in file.attrs:
-            return WeightFile(self.path, "Keras 2 weights", sha256, dict(self._keras2(file)))
-        if "layers" in file:
-            return self._keras3(self._group(file, "layers"), sha256)
-        raise ValueError(f"{self.path} holds no Keras layers (neither layer_names nor a group layers)")
-
-    def _keras2(self, root: h5py.Group) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
-        for layer in self.strings(root, "layer_names"):
-            group = self._group(root, layer)
-            for path in self.strings(group, "weight_names"):
-                role = path.rpartition("/")[2].partition(":")[0].removeprefix("depthwise_")
-                yield (layer, role), self.array(group, path)
-
-    def _keras3(self, layers: h5py.Group, sha256: str) -> WeightFile:
-        named: dict[tuple[str, str], np.ndarray] = {}
-        unnamed: dict[str, list[dict[str, np.ndarray]]] = {}
-        for group, kind in self._in_order(layers):
-            if kind not in _ROLES or "vars" not in layers[group]:
-                continue
-            variables = self._group(self._group(layers, group), "vars")
-            numbers = sorted((key for key in variables if key.isdecimal()), key=int)
-            arrays = {role: self.array(variables, number) for role, number in zip(_ROLES[kind], numbers, strict=False)}
-            if "name" in variables.attrs:
-                layer = self.strings(variables, "name")[0]
-                named |= {(layer, role): array for role, array in arrays.items()}
-            else:
-                unnamed.setdefault(kind, []).append(arrays)
-        if named and unnamed:
-            raise ValueError(f"{self.path} names only some of its layers")
-        layout = "Keras 3 weights" if named else "Keras 3 weights without layer names"
-        return WeightFile(self.path, layout, sha256, named, unnamed)
-
-    def _in_order(self, layers: h5py.Group) -> list[tuple[str, str]]:
-        """(group, class) sorted by class and counter: conv2d, conv2d_1, ..., conv2d_10."""
-        found = []
-        for group in layers:
-            kind, _, number = group.rpartition("_")
-            found.append((group, kind, int(number)) if number.isdecimal() and kind else (group, group, 0))
-        return [(group, kind) for group, kind, _ in sorted(found, key=lambda each: each[1:])]
-
-    def _group(self, parent: h5py.Group, path: str) -> h5py.Group:
+    def group(self, parent: h5py.Group, path: str) -> h5py.Group:
         """The group at a path, every step of it checked: layers' names may hold slashes."""
         names = path.strip("/").split("/", MAXIMUM_DEPTH)
         if len(names) > MAXIMUM_DEPTH:
@@ -179,13 +109,22 @@ class Reader:
         return parent
 
     def array(self, parent: h5py.Group, path: str) -> np.ndarray:
+        return self.values(self.dataset(parent, path))
+
+    def dataset(self, parent: h5py.Group, path: str) -> h5py.Dataset:
         above, _, name = path.strip("/").rpartition("/")
         if above:
-            parent = self._group(parent, above)
+            parent = self.group(parent, above)
         self._require_hard_link(parent, name)
         dataset = parent[name]
-        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
+        if not isinstance(dataset, h5py.Dataset):
             raise ValueError(f"{self.path}: {parent.name}/{name} is not an array of numbers")
+        return dataset
+
+    def values(self, dataset: h5py.Dataset) -> np.ndarray:
+        """Its values, if it declares no more than it holds. Raises ValueError."""
+        if dataset.shape is None or dataset.dtype.kind not in "fiu":
+            raise ValueError(f"{self.path}: {dataset.name} is not an array of numbers")
         if dataset.is_virtual or dataset.external:
             raise ValueError(f"{self.path}: {dataset.name} takes its values from another file, which is not followed")
         size, stored = prod(dataset.shape) * dataset.dtype.itemsize, dataset.id.get_storage_size()
@@ -195,8 +134,33 @@ class Reader:
         self.room -= size
         if self.room < 0:
             raise ValueError(f"{self.path} declares more than {MAXIMUM_BYTES} bytes of arrays")
-        array: np.ndarray = dataset[()]
-        return array
+        return np.asarray(dataset[()])  # h5py makes NumPy scalars of arrays without axes
+
+    def walk(self, root: h5py.Group) -> Iterator[tuple[tuple[str, ...], h5py.Group | h5py.Dataset]]:
+        """(path, item) of all that is below a group, every object once; links to elsewhere are not followed."""
+        seen = {h5py.h5o.get_info(root.id).addr}
+        left: list[tuple[tuple[str, ...], h5py.Group]] = [((), root)]
+        while left:
+            above, group = left.pop()
+            for name in group:
+                path = (*above, name)
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    self.links.append(f"/{'/'.join(path)} is a link to elsewhere, which is not followed")
+                    continue
+                item = group[name]
+                if not isinstance(item, h5py.Group | h5py.Dataset):
+                    continue
+                address = h5py.h5o.get_info(item.id).addr
+                if address in seen:
+                    continue
+                seen.add(address)
+                if len(seen) > MAXIMUM_NAMES:
+                    raise ValueError(f"{self.path} holds more than {MAXIMUM_NAMES} groups and arrays")
+                if len(path) > MAXIMUM_DEPTH:
+                    raise ValueError(f"{self.path}: {path[0][:40]}/... nests more than {MAXIMUM_DEPTH} groups")
+                yield path, item
+                if isinstance(item, h5py.Group):
+                    left.append((path, item))
 
     def _require_hard_link(self, parent: h5py.Group, name: str) -> None:
         link = parent.get(name, getlink=True)
@@ -220,25 +184,3 @@ class Reader:
             found = np.ravel(group.attrs[key])
             values += [value.decode() if isinstance(value, bytes) else str(value) for value in found]
         return [re.sub(r"^'(.*)'$", r"\1", value) for value in values]
-
-
-def resolve_by_order(file: WeightFile, layers: Iterable[tuple[str, str]]) -> dict[tuple[str, str], np.ndarray]:
-    """Name the layers of a file without names: `layers` are (class, name) of the model's layers in order.
-
-    The n-th layer of a class in the model is the n-th in the file; further layers of the file (later blocks, a classifier)
-    keep Keras' names of class and counter. Shapes are for the caller to check. Raises ValueError where the file has too few
-    layers.
-    """
-    seen: Counter[str] = Counter()
-    arrays: dict[tuple[str, str], np.ndarray] = {}
-    for kind, name in layers:
-        number = seen[kind]
-        seen[kind] += 1
-        if number >= len(file.unnamed.get(kind, [])):
-            raise ValueError(f"{file.path} has {number} layers of class {kind}, {name} would be number {number + 1}")
-        arrays |= {(name, role): array for role, array in file.unnamed[kind][number].items()}
-    for kind, unnamed in file.unnamed.items():
-        for number in range(seen[kind], len(unnamed)):
-            group = f"{kind}_{number}" if number else kind
-            arrays |= {(group, role): array for role, array in unnamed[number].items()}
-    return arrays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -13,7 +14,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Match:
-    """One array that was imported from a file. transformation says how it was changed on the way ("" for not at all)."""
+    """One array that was imported from a file.
+
+    transformation: how it was changed on the way ("" for not at all). found: how it was found there, in words: "by name", "by
+    name below efficientnetb0/", "by name, counter _1", "by order and shape".
+    """
 
     file: str
     source: str
@@ -22,6 +27,7 @@ class Match:
     dtype: str
     transformation: str
     sha256: str
+    found: str = "by name"
 
 
 @dataclass
@@ -38,7 +44,7 @@ class Manifest(Source):
     """matched arrays, parameters of the model that the file lacks, arrays of the file that the model does not use.
 
     low: the second file, where the low-resolution branch has its own. kept: parameters that were not looked for, as the files
-    hold backbones alone.
+    hold backbones alone. unread: what is in the files and cannot be read as an array, and why.
     """
 
     low: Source | None = None
@@ -46,6 +52,7 @@ class Manifest(Source):
     missing: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,7 +63,10 @@ class Manifest(Source):
             *(f"{file.path}: {file.layout}, sha256 {file.sha256}" for file in files),
             f"{len(self.matched)} arrays matched, {len(self.missing)} missing, {len(self.unused)} unused",
         ]
+        ways = Counter(match.found for match in self.matched)
+        lines += [f"  {count} found {way}" for way, count in ways.items() if len(ways) > 1 or way != "by name"]
         lines += [f"  missing {name}" for name in self.missing] + [f"  unused {name}" for name in self.unused]
+        lines += [f"  not read: {entry}" for entry in self.unread]
         return "\n".join(lines)
 
 

@@ -6,8 +6,11 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
+
+from epcore.base.printable import printable
+from epcore.base.streams import send
 
 
 class Notice(UserWarning):
@@ -15,8 +18,9 @@ class Notice(UserWarning):
 
 
 def say(text: str) -> None:
-    """A line, or several, on standard error at once."""
-    print(text, file=sys.stderr, flush=True)
+    """A line, or several, on standard error at once. Where that cannot be written there is nobody to tell, and work goes on."""
+    with suppress(OSError):
+        send(sys.stderr, printable(text) + "\n")
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TypeVar
 
+from epcore.base.printable import printable
+
 T = TypeVar("T")
 
 
@@ -32,7 +34,7 @@ def progress_bar(total: int, initial: int, unit: str, *, hidden: bool = False) -
 def status_line(text: str) -> None:
     """What is going on, in place of what was said last; "" takes it away."""
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{printable(text)}", end="", file=sys.stderr, flush=True)
 
 
 class _Silence:

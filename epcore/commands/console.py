@@ -1,28 +1,33 @@
 """The one place where commands meet the world: it prints, writes files and JSON, knows what "-" means, gives exit codes.
 
 Every option that names an output is declared by `add_json`, `add_output` or `add_folder`, every file that is read and must not
-be written over by `type=Input`. Before a command runs, all of them are checked; after it, its `Result` goes where they say.
+be written over by `type=Input`. Before a command runs, all of them are checked; after it, its `Result` goes where they say: all
+of it or, where something cannot be written, nothing.
 What people read goes to standard output, or, where an option put JSON or a file there, to standard error.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Any, TextIO, TypeVar
+from typing import IO, Any, TextIO, TypeVar
 
-from epcore.base.files import check_folder_writable, check_writable, open_atomically, write_atomically
+from epcore.base.files import check_folder_writable, check_writable
 from epcore.base.json_text import json_text
 from epcore.base.notices import as_lines, say
+from epcore.base.printable import printable
+from epcore.base.signals import INTERRUPTED, Ended, ending_in_order
+from epcore.base.staging import Staging
+from epcore.base.streams import send, silence
 from epcore.commands.result import Content, Outcome, Result
 
 STDOUT = "-"
 T = TypeVar("T")
-INTERRUPTED = 130  # the exit code of what Ctrl-C ended
 
 
 class Input(str):
@@ -84,16 +89,21 @@ def add_folder(parser: argparse.ArgumentParser, name: str, *, what: str = "files
 
 
 def perform(run: Callable[[argparse.Namespace], Outcome], arguments: argparse.Namespace) -> int:
-    """Run a command; returns the exit code. What users can get wrong is one line on standard error and exit code 2."""
+    """Run a command; returns the exit code. What users can get wrong is one line on standard error and exit code 2.
+
+    A command that writes a folder of files gets it from `arguments.staging`.
+    """
     try:
-        with as_lines():
+        with ending_in_order(), as_lines(), Staging() as arguments.staging:
             check_outputs(arguments)
             return _present(run(arguments), arguments)
     except BrokenPipeError:  # `epcore audit | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 0
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Ended as end:
+        return end.code
     except MemoryError as error:
         say(f"epcore: error: out of memory. {_one_line(error)}".rstrip())
     except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
@@ -135,15 +145,28 @@ def _values(arguments: argparse.Namespace, kind: type[T]) -> Iterator[T]:
 
 def _present(outcome: Outcome, arguments: argparse.Namespace) -> int:
     """Print and write a command's result; its exit code. Files first: a text that says they are written is then true."""
+    staging: Staging = arguments.staging
     taken = any(output.is_stdout for output in _values(arguments, Output))
     people = sys.stderr if taken else sys.stdout
     result = outcome if isinstance(outcome, Result) else _follow(outcome, people)
-    for path, content in result.files.items():
-        _write(path, content)
+    files = dict(result.files)
     if report := getattr(arguments, "json", None):
-        _write(report, json_text(result.report))
+        files[report] = json_text(result.report)
+    for path, content in files.items():
+        if not _is_stdout(path):
+            with staging.open(path) as file:
+                _write(content, file)
+    try:
+        for content in (content for path, content in files.items() if _is_stdout(path)):
+            whole = io.BytesIO()
+            _write(content, whole)
+            send(sys.stdout, whole.getvalue())
+    except BrokenPipeError:  # who stops reading wants the files all the same
+        staging.commit()
+        raise
+    staging.commit()
     if result.text:
-        print(result.text, file=people, flush=True)
+        send(people, f"{printable(result.text)}\n")
     return result.code
 
 
@@ -156,22 +179,17 @@ def _follow(outcome: Generator[str, None, Result], people: TextIO) -> Result:
             except StopIteration as stop:
                 result: Result = stop.value
                 return result
-            print(text, file=people, flush=True)
+            send(people, f"{printable(text)}\n")
 
 
-def _write(path: str, content: Content) -> None:
-    to_stdout = isinstance(path, Output) and path.is_stdout
-    if isinstance(content, str | bytes):
-        if not to_stdout:
-            write_atomically(path, content)
-        elif isinstance(content, str):
-            sys.stdout.write(content)
-        else:
-            sys.stdout.buffer.write(content)
-    elif to_stdout:
-        content(sys.stdout.buffer)
+def _is_stdout(path: str) -> bool:
+    return isinstance(path, Output) and path.is_stdout
+
+
+def _write(content: Content, file: IO[bytes]) -> None:
+    if isinstance(content, str):
+        file.write(content.encode(errors="surrogateescape"))  # names of files may be any bytes
+    elif isinstance(content, bytes):
+        file.write(content)
     else:
-        with open_atomically(path) as file:
-            content(file)
-    if to_stdout:
-        sys.stdout.flush()
+        content(file)

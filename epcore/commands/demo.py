@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from epcore.base.files import write_atomically
+from epcore.base.checks import COUNT, Whole
 from epcore.base.notices import say
 from epcore.base.progress import progress
 from epcore.commands.console import add_folder
@@ -24,8 +24,8 @@ SEED = 2020  # of the demo's figures
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser, "--output", default="out/demo", help="folder for sheet.png and index.html (%(default)s)")
-    parser.add_argument("--figures", type=int, default=6, help="rows of the contact sheet (%(default)s)")
-    parser.add_argument("--pictures", type=int, default=100, help="figures that PCKh is measured on (%(default)s)")
+    parser.add_argument("--figures", type=Whole(1, 1000), default=6, help="rows of the contact sheet (%(default)s)")
+    parser.add_argument("--pictures", type=Whole(1, COUNT), default=100, help="figures that PCKh is measured on (%(default)s)")
     parser.add_argument("--weights", metavar="FILE", help="other weights for RT than those that come with epcore")
     parser.set_defaults(model="RT", backend="auto")
 
@@ -36,15 +36,10 @@ def run(arguments: argparse.Namespace) -> Generator[str, None, Result]:
     from epcore.demo.page import demo_page
     from epcore.demo.sheet import demo_sheet
 
-    if arguments.figures < 1 or arguments.pictures < 1:
-        raise ValueError(f"--figures is {arguments.figures} and --pictures {arguments.pictures}, expected at least 1 of each")
-    folder = Path(arguments.output)
-    folder.mkdir(parents=True, exist_ok=True)
     model = load_model(arguments)
     _step("1/4  predicting unseen figures")
     predictions, timings = _predict(model, arguments.figures)
     sheet = demo_sheet(predictions)
-    write_atomically(folder / "sheet.png", sheet)
     _step(f"2/4  PCKh on {arguments.pictures} unseen figures")
     pckh = _measure(model, arguments.pictures)
     yield pckh
@@ -61,9 +56,12 @@ def run(arguments: argparse.Namespace) -> Generator[str, None, Result]:
         weights="" if arguments.weights else "Its weights come with epcore, which trained them; see docs/training.md.",
         timings=timings, pckh=pckh, gradients=gradients, audit=audit,
     )  # fmt: skip
-    write_atomically(folder / "index.html", page)
+    folder = arguments.staging.folder(arguments.output)
+    folder.write("sheet.png", sheet)
+    folder.write("index.html", page.encode())
+    output = Path(arguments.output)
     lines = [f"{name}: {ms:.1f} ms a picture" for name, ms in timings.items()]
-    lines += ["", f"look at {folder / 'index.html'} (all of this on one page) and {folder / 'sheet.png'}"]
+    lines += ["", f"look at {output / 'index.html'} (all of this on one page) and {output / 'sheet.png'}"]
     return Result("\n".join(lines), code=0 if right else 1)
 
 

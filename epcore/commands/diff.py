@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from epcore.base.checks import FACTOR, Real
 from epcore.base.progress import status_line
 from epcore.commands.console import Input, add_json
 from epcore.commands.model import load_network, weights_file
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--names", type=Input, metavar="FILE", help='JSON {"port\'s name": "epcore\'s name"} for names that differ'
     )
     parser.add_argument(
-        "--tolerance", type=float, help="error allowed, relative to a layer's largest value (default: 16 x rounding)"
+        "--tolerance",
+        type=Real(0, FACTOR, above=True),
+        help="error allowed, relative to a layer's largest value (default: 16 x rounding)",
     )
     add_json(parser, "what was found")
 
@@ -45,13 +48,14 @@ def run(arguments: argparse.Namespace) -> Result:
     from epcore.port.store import read_vectors
     from epcore.port.vectors import FORMAT
 
-    if arguments.tolerance is not None and not 0 < arguments.tolerance < np.inf:
-        raise ValueError(f"--tolerance is {arguments.tolerance}, expected a positive number")
     golden, port = read_vectors(arguments.vectors), read_vectors(arguments.port)
     found = golden.manifest.get("epcore_format")
     if found != FORMAT:
         raise ValueError(f"{arguments.vectors} has format {found!r}, expected {FORMAT!r}: make it with `epcore vectors`")
-    lines, result = (_operators if golden.manifest["kind"] == "operators" else _network)(arguments, golden, port)
+    try:
+        lines, result = (_operators if golden.manifest["kind"] == "operators" else _network)(arguments, golden, port)
+    except (LookupError, TypeError, AttributeError) as error:  # whatever of its manifest is missing, or something else
+        raise ValueError(f"{arguments.vectors} is damaged: its manifest or arrays lack something: {error!r}") from None
     return Result("\n".join(lines), result, code=0 if result["agrees"] else 1)
 
 
@@ -225,7 +229,7 @@ def _read_names(path: str | None) -> dict[str, str]:
         return {}
     try:
         names = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
     if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
         raise ValueError(f'{path} is no JSON object of the form {{"port\'s name": "epcore\'s name"}}')

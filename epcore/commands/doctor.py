@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Generator
 from contextlib import closing
 
+from epcore.base.checks import FACTOR, PROCESSES, Real, Whole
 from epcore.base.notices import say
 from epcore.commands.console import add_json
 from epcore.commands.result import Result
@@ -18,12 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser, "the report")
     parser.add_argument(
         "--time-limit",
-        type=float,
+        type=Real(0, FACTOR, above=True),
         default=120.0,
         metavar="S",
         help="processor seconds for one check (%(default)g)",
     )
-    parser.add_argument("--processes", type=int, metavar="N", help="checks that run at a time (default: cores, at most 4)")
+    parser.add_argument(
+        "--processes", type=Whole(1, PROCESSES), metavar="N", help="checks that run at a time (default: cores, at most 4)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> Generator[str, None, Result]:
@@ -32,8 +35,6 @@ def run(arguments: argparse.Namespace) -> Generator[str, None, Result]:
     from epcore.doctor.text import checks_text, machine_text
 
     count = processes() if arguments.processes is None else arguments.processes
-    if count < 1 or not arguments.time_limit > 0:
-        raise ValueError(f"--processes is {count} and --time-limit {arguments.time_limit:g}: expected numbers above 0")
     with closing(examine(count, arguments.time_limit)) as examination:
         yield machine_text(next(examination))
         report = next(examination)

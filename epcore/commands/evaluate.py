@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from epcore.backend import use_backend
+from epcore.base.checks import COUNT, SEEDS, SIDE, Real, Whole
 from epcore.base.progress import progress
 from epcore.commands.console import Input, add_json, add_output
 from epcore.commands.model import add_model_arguments, load_model
@@ -32,29 +33,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", default="", help="test (synthetic figures, the default), validation (MPII, the default), train"
     )
     parser.add_argument(
-        "--pictures", type=int, default=500, help="how many, the first of the split (%(default)s; 0: all of MPII)"
+        "--pictures", type=Whole(0, COUNT), default=500, help="how many, the first of the split (%(default)s; 0: all of MPII)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the synthetic figures or MPII's split")
+    parser.add_argument("--seed", type=Whole(0, SEEDS), default=0, help="of the synthetic figures or MPII's split")
     parser.add_argument("--variety", choices=tuple(VARIETIES), default="default", help="how hard synthetic figures are")
-    parser.add_argument("--size", type=int, default=256, help="side of synthetic pictures, pixels (%(default)s)")
+    parser.add_argument("--size", type=Whole(32, SIDE), default=256, help="side of synthetic pictures, pixels (%(default)s)")
     parser.add_argument("--folder", metavar="DIR", help="MPII's folder")
     parser.add_argument("--split-file", type=Input, metavar="FILE", help="names MPII's persons to evaluate")
     parser.add_argument("--skip-broken", action="store_true", help="leave out MPII's missing and damaged pictures")
-    parser.add_argument("--resolution", type=int, help="side of the input (default: the variant's)")
-    parser.add_argument("--scales", type=float, nargs="+", metavar="S", help="average maps over these scales of the person")
+    parser.add_argument("--resolution", type=Whole(8, SIDE), help="side of the input (default: the variant's)")
+    parser.add_argument(
+        "--scales", type=Real(0, 100, above=True), nargs="+", metavar="S", help="average maps over these scales of the person"
+    )
     parser.add_argument("--multi-scale", action="store_true", help=f"scales {', '.join(map(str, MULTI_SCALES))}, and --flip")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
     add_json(parser, "the results")
     add_output(parser, "--contact-sheet", help="picture of the worst cases with their maps")
-    parser.add_argument("--worst", type=int, default=12, help="cases on the contact sheet (%(default)s)")
+    parser.add_argument("--worst", type=Whole(1, 1000), default=12, help="cases on the contact sheet (%(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> Result:
     from epcore.evaluate.dataset import evaluate_dataset, map_predictor
     from epcore.evaluate.pckh import CONVENTIONS, pckh, table
 
-    if arguments.pictures < 0 or arguments.worst < 1:
-        raise ValueError(f"--pictures is {arguments.pictures} and --worst {arguments.worst}: expected at least 0 and 1")
     scales = arguments.scales or (MULTI_SCALES if arguments.multi_scale else (1.0,))
     flip = arguments.flip or arguments.multi_scale
     model = _model(arguments)

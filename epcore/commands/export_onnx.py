@@ -17,10 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Result:
-    from epcore.export.onnx import OPSET, export_onnx
+    from epcore.export.onnx import OPSET, onnx_model
 
     model = load_model(arguments)
-    export_onnx(model, arguments.output, fold_batch_norm=not arguments.keep_batch_norm, layout=arguments.layout)
+    proto = onnx_model(model, fold_batch_norm=not arguments.keep_batch_norm, layout=arguments.layout)
     H, W, C = model.graph.input_shape
     shape = (H, W, C) if arguments.layout == "NHWC" else (C, H, W)
-    return Result(f"wrote {arguments.output}: {model.name}, opset {OPSET}, x (batch, {', '.join(map(str, shape))}) float32")
+    text = f"wrote {arguments.output}: {model.name}, opset {OPSET}, x (batch, {', '.join(map(str, shape))}) float32"
+    return Result(text, files={arguments.output: proto.SerializeToString()})

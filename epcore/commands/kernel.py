@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from epcore.base.checks import COUNT, Whole
 from epcore.commands.console import add_json
 from epcore.commands.result import Result
 from epcore.listing import ALL, INNER, PLAN, WRITTEN
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backend", choices=WRITTEN, help="look at one implementation only")
     parser.add_argument(
-        "--example", type=int, default=0, metavar="N", help="which of the operator's examples to run (%(default)s)"
+        "--example", type=Whole(0, COUNT), default=0, metavar="N", help="which of the operator's examples to run (%(default)s)"
     )
     parser.add_argument(
         "--assembly",
@@ -26,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backward", action="store_true", help="machine code of the gradient's kernels instead")
     parser.add_argument("--llvm", action="store_true", help="print that function as LLVM optimised it")
-    parser.add_argument("--function", type=int, metavar="N", help="which function of the table that --assembly prints")
+    parser.add_argument(
+        "--function", type=Whole(0, COUNT), metavar="N", help="which function of the table that --assembly prints"
+    )
     add_json(parser, "where it is written and what it is compiled with")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epcore.backend import BACKENDS
+from epcore.base.guarded import prepare
 from epcore.base.notices import say
 from epcore.commands.console import Input
 from epcore.models import EfficientPose
@@ -47,12 +48,15 @@ def load_network(name: str, weights: str | None) -> EfficientPose:
 
     Raises ValueError or OSError naming what is wrong.
     """
+    path = weights_file(name, weights)
+    if weights:
+        prepare()  # the process that opens the file starts while the network is built
     from epcore.weights_tools.load import load_weights
 
-    model, path = build_pose_network(name), weights_file(name, weights)
+    model = build_pose_network(name)
     if not weights:
         say(_NOTICE)
-    if untrained := load_weights(model, path).kept:
+    if untrained := load_weights(model, path, trusted=not weights).kept:
         raise ValueError(
             f"{path} holds weights of a backbone only: {len(untrained)} arrays of {model.name} would stay untrained, "
             f"the first is {untrained[0]}"

@@ -12,6 +12,10 @@ from epcore.base.files import check_writable
 from epcore.commands.console import add_output
 from epcore.commands.result import Result
 
+# Events of a log, and their numbers that are drawn; the highest of these.
+_DRAWN = {"step": ("epoch", "loss", "rate", "sigma"), "validation": ("epoch", "pckh50", "pckh10")}
+_HIGHEST = 1e30
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs; several are drawn one after another")
@@ -29,12 +33,23 @@ def run(arguments: argparse.Namespace) -> Result:
 
 
 def read_history(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """ "step" and "validation" lines of a run's log. Raises FileNotFoundError, or ValueError for a log without steps."""
+    """ "step" and "validation" lines of a run's log.
+
+    Raises FileNotFoundError, or ValueError for a log without steps or with lines that lack the numbers that are drawn.
+    """
     from epcore.train.log import RunLog
     from epcore.train.run_folder import LOG
 
-    events = RunLog(Path(folder) / LOG).read()
-    history = {kind: [event for event in events if event["event"] == kind] for kind in ("step", "validation")}
+    log = Path(folder) / LOG
+    events = RunLog(log).read()
+    history = {kind: [event for event in events if event["event"] == kind] for kind in _DRAWN}
+    for kind, keys in _DRAWN.items():
+        for event in history[kind]:
+            for key in keys:
+                value = event.get(key)
+                if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _HIGHEST:
+                    given = f"{value!r:.40}"
+                    raise ValueError(f"{log}: the {kind} at {event.get('step')} has {key} {given}, expected a number")
     if not history["step"]:
         raise ValueError(f"{folder} has nothing to plot: no step was logged yet")
     return history

@@ -1,6 +1,7 @@
 """`epcore predict`: keypoints of the person in each picture, as a table, JSON, CSV or drawn over the picture.
 
-Either every picture is predicted and everything is written, or nothing is written and the first wrong picture is named.
+A picture that cannot be read is named and left out, exit code 1; with --strict nothing is written then. What is written appears
+together or not at all.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ import argparse
 import csv
 import io
 import os
-from contextlib import nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from epcore.base.files import staged_folder
+from epcore.base.checks import Whole
+from epcore.base.notices import say
 from epcore.base.progress import progress
 from epcore.base.table import Table
-from epcore.commands.console import Input, add_folder, add_json, add_output
+from epcore.commands.console import Input, add_folder, add_json, add_output, check_outputs
 from epcore.commands.model import add_model_arguments, load_model
 from epcore.commands.result import Result
 from epcore.inference.engine import engine
@@ -28,9 +30,15 @@ JPEG_SIDE = 65_500  # the most that Pillow's JPEG encoder takes; larger overlays
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", type=Input, metavar="IMAGE", help="picture files of any format that Pillow reads")
+    parser.add_argument(
+        "images", nargs="+", type=Input, metavar="IMAGE", help="picture files of any format that Pillow reads, folders of them"
+    )
     add_model_arguments(parser)
     parser.add_argument("--real-time", action="store_true", help="decode without smoothing; drop keypoints below 0.3")
+    parser.add_argument("--strict", action="store_true", help="write nothing if any picture cannot be read, exit code 2")
+    parser.add_argument(
+        "--max-pixels", type=Whole(1, 2**31), metavar="N", help="the most a picture may have (Pillow's limit, 179 million)"
+    )
     add_json(parser, "the keypoints")
     add_output(parser, "--csv", help="write one line per keypoint; - is standard output")
     add_folder(parser, "--overlay", what="overlays", help="write each picture with its skeleton to DIR/NAME_pose.jpg")
@@ -38,37 +46,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Result:
     from epcore.pose.draw import draw_on_pixels
-    from epcore.pose.picture import PictureFiles
+    from epcore.pose.picture_files import PictureFiles, picture_paths
     from epcore.pose.predict import predict_pixels
 
-    poses: list[Pose] = []
-    with PictureFiles(arguments.images) as pictures:
+    arguments.images = images = [Input(path) for path in picture_paths(arguments.images)]
+    check_outputs(arguments)  # over what folders hold, too
+    wrong = _LeftOut(len(images))
+    poses: dict[int, Pose] = {}
+    with PictureFiles(images, max_pixels=arguments.max_pixels, left_out=None if arguments.strict else wrong.say) as pictures:
+        wrong.stop_without_rest()
         chosen = engine(load_model(arguments), backend=arguments.backend)
-        names = overlay_names(arguments.images, arguments.overlay) if arguments.overlay else []
-        with staged_folder(arguments.overlay) if arguments.overlay else nullcontext() as overlays:
-            for index, (image, pixels) in enumerate(zip(progress(arguments.images, "picture"), pictures, strict=True)):
-                try:
-                    pose = predict_pixels(pixels, chosen, real_time=arguments.real_time)
-                except ValueError as error:
-                    raise ValueError(f"{image}: {error}") from None
-                poses.append(pose)
-                if overlays:
-                    drawn = draw_on_pixels(pixels, pose)
-                    name = names[index] + (".jpg" if max(drawn.size) <= JPEG_SIDE else ".png")
-                    drawn.save(overlays / name, quality=92)
-    report = [{"image": image, **pose.to_json()} for image, pose in zip(arguments.images, poses, strict=True)]
-    files = {arguments.csv: _as_csv(arguments.images, poses)} if arguments.csv else {}
+        names = overlay_names(images, arguments.overlay) if arguments.overlay else []
+        overlays = arguments.staging.folder(arguments.overlay) if arguments.overlay else None
+        for index, pixels in progress(pictures, "picture"):
+            try:
+                poses[index] = predict_pixels(pixels, chosen, real_time=arguments.real_time)
+            except ValueError as error:
+                raise ValueError(f"{images[index]}: {error}") from None
+            if overlays:
+                drawn, file = draw_on_pixels(pixels, poses[index]), io.BytesIO()
+                ending, kind = (".jpg", "JPEG") if max(drawn.size) <= JPEG_SIDE else (".png", "PNG")
+                drawn.save(file, kind, quality=92)
+                overlays.write(names[index] + ending, file.getvalue())
+    wrong.stop_without_rest()
+    found = [(images[index], pose) for index, pose in poses.items()]
+    code = 1 if wrong.count else 0
+    if wrong.count:
+        say(f"epcore: {wrong.count} of {len(images)} pictures left out")
     if arguments.json or arguments.csv:
-        return Result(report=report, files=files)
-    return Result("\n".join(_as_table(image, pose) for image, pose in zip(arguments.images, poses, strict=True)))
+        report = [{"image": image, **pose.to_json()} for image, pose in found]
+        return Result(report=report, files={arguments.csv: _as_csv(found)} if arguments.csv else {}, code=code)
+    return Result("\n".join(_as_table(image, pose) for image, pose in found), code=code)
 
 
-def overlay_names(images: list[str], folder: str) -> list[str]:
+class _LeftOut:
+    """Pictures that cannot be read, each named on standard error at once; of one picture alone, or of all, that is an error."""
+
+    def __init__(self, pictures: int) -> None:
+        self.pictures, self.count = pictures, 0
+
+    def say(self, index: int, error: Exception) -> None:
+        if self.pictures == 1:
+            raise error
+        self.count += 1
+        say(f"epcore: left out: {' '.join(str(error).split())}")
+
+    def stop_without_rest(self) -> None:
+        if self.count == self.pictures:
+            raise ValueError(f"none of the {self.pictures} pictures can be read")
+
+
+def overlay_names(images: Sequence[str], folder: str) -> list[str]:
     """One name without suffix for each picture: NAME_pose, numbered where two pictures or an input would share it."""
     taken = {os.path.splitext(os.path.realpath(image))[0].casefold() for image in images}
     names = []
     for image in images:
-        name = stem = f"{Path(image).stem}_pose"
+        name = stem = f"{_short(Path(image).stem)}_pose"
         number = 2
         while (key := os.path.realpath(os.path.join(folder, name)).casefold()) in taken:
             name, number = f"{stem}_{number}", number + 1
@@ -77,11 +110,16 @@ def overlay_names(images: list[str], folder: str) -> list[str]:
     return names
 
 
-def _as_csv(images: list[str], poses: list[Pose]) -> str:
+def _short(stem: str) -> str:
+    """Names may have 255 bytes, and this one gets an ending, and a number."""
+    return os.fsdecode(os.fsencode(stem)[:200]) if len(os.fsencode(stem)) > 200 else stem
+
+
+def _as_csv(found: list[tuple[Input, Pose]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("image", "width", "height", "keypoint", "x", "y", "score"))
-    for image, pose in zip(images, poses, strict=True):
+    for image, pose in found:
         for point in pose.to_json()["keypoints"]:
             writer.writerow((image, pose.width, pose.height, point["name"], point["x"], point["y"], point["score"]))
     return text.getvalue()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from epcore.base.checks import COUNT, SEEDS, Whole
 from epcore.base.progress import progress
 from epcore.commands.console import Input, add_json
 from epcore.commands.model import add_model_arguments, load_model, weights_file
@@ -23,8 +24,8 @@ SYNTHETIC = 4  # pictures drawn where none are given
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", type=Input, metavar="IMAGE", help="pictures (default: drawn synthetic figures)")
     add_model_arguments(parser, backend=False)
-    parser.add_argument("--pictures", type=int, metavar="N", help=f"synthetic figures to draw ({SYNTHETIC})")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the synthetic figures (0)")
+    parser.add_argument("--pictures", type=Whole(1, COUNT), metavar="N", help=f"synthetic figures to draw ({SYNTHETIC})")
+    parser.add_argument("--seed", type=Whole(0, SEEDS), metavar="N", help="of the synthetic figures (0)")
     parser.add_argument(
         "--folded", action=argparse.BooleanOptionalAction, default=True, help="batch norms folded into convolutions"
     )
@@ -87,11 +88,9 @@ def _check(arguments: argparse.Namespace) -> None:
     """Raise before any work for wrong pictures and numbers."""
     from epcore.pose.picture import open_picture
 
-    for option, value, least in (("--pictures", arguments.pictures, 1), ("--seed", arguments.seed, 0)):
+    for option, value in (("--pictures", arguments.pictures), ("--seed", arguments.seed)):
         if value is not None and arguments.images:
             raise ValueError(f"{option} is for synthetic figures, and pictures are named: leave one of both out")
-        if value is not None and value < least:
-            raise ValueError(f"{option} is {value}, expected {least} or more")
     for image in arguments.images:
         open_picture(image).close()
 

@@ -8,10 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from epcore.base.checks import COUNT, FACTOR, Real, Whole
 from epcore.base.notices import say
 from epcore.base.progress import progress, progress_bar
+from epcore.base.signals import INTERRUPTED
 from epcore.base.table import Table
-from epcore.commands.console import INTERRUPTED, add_json
+from epcore.commands.console import add_json
 from epcore.commands.result import Result
 
 if TYPE_CHECKING:
@@ -27,8 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file of the options below; options given here win")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
     parser.add_argument("--range-test", action="store_true", help="find lambda_max instead of training")
-    parser.add_argument("--range", nargs=2, type=float, default=(1e-6, 1.0), metavar=("LOWEST", "HIGHEST"), help="rates tested")
-    parser.add_argument("--range-steps", type=int, default=100, metavar="STEPS", help="steps of the range test (%(default)s)")
+    parser.add_argument(
+        "--range",
+        nargs=2,
+        type=Real(0, FACTOR, above=True),
+        default=(1e-6, 1.0),
+        metavar=("LOWEST", "HIGHEST"),
+        help="rates tested",
+    )
+    parser.add_argument(
+        "--range-steps", type=Whole(10, COUNT), default=100, metavar="STEPS", help="steps of the range test (%(default)s)"
+    )
     add_json(parser, "the range test")
     options = parser.add_argument_group("training", "defaults in brackets; a configuration file has the same names")
     for each in fields(TrainConfig):
@@ -37,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if each.type == "bool":
             options.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            kind = {"int": int, "float": float}.get(str(each.type), str)
+            kind = each.metadata["bounds"] or str
             metavar = None if each.metadata["choices"] else each.name.upper()
             options.add_argument(flag, type=kind, default=None, choices=each.metadata["choices"], metavar=metavar, help=text)
 

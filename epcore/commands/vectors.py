@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from epcore.base.checks import SEEDS, SIDE, Whole
 from epcore.base.version import VERSION
 from epcore.commands.console import Input, add_output
 from epcore.commands.model import add_model_arguments, load_model, weights_file
@@ -21,9 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--input", type=Input, metavar="X.npy", help="preprocessed float32 (N,H,W,3)")
     source.add_argument("--image", type=Input, metavar="IMAGE", help="a picture, preprocessed as `epcore predict` does")
-    parser.add_argument("--seed", type=int, default=0, help="of the random input, if none is given, and of directions (0)")
-    parser.add_argument("--batch", type=int, default=1, help="pictures of the random input (1)")
-    parser.add_argument("--size", type=int, default=0, help="its height and width (default: the variant's resolution)")
+    parser.add_argument(
+        "--seed", type=Whole(0, SEEDS), default=0, help="of the random input, if none is given, and of directions (0)"
+    )
+    parser.add_argument("--batch", type=Whole(1, SIDE), default=1, help="pictures of the random input (1)")
+    parser.add_argument(
+        "--size", type=Whole(0, SIDE), default=0, help="its height and width (default: the variant's resolution)"
+    )
     parser.add_argument("--training", action="store_true", help="batch statistics instead of running ones")
     parser.add_argument("--no-gradients", action="store_true", help="the forward pass only")
     parser.add_argument("--full", action="store_true", help="store large maps whole instead of samples and statistics")
@@ -32,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Result:
-    from epcore.port.store import check_suffix, write_vectors
+    from epcore.port.store import check_suffix, encode_vectors
     from epcore.port.vectors import network_vectors, operator_vectors
     from epcore.weights_tools.manifest import file_sha256
 
@@ -58,10 +63,10 @@ def run(arguments: argparse.Namespace) -> Result:
         facts = {"variant": arguments.model, "weights_sha256": sha256, "input": source}
         what = f"{len(vectors.manifest['layers'])} layers of {model.name}"
     vectors.manifest |= {"epcore": VERSION, **facts}
-    write_vectors(arguments.output, vectors)
     size = sum(array.nbytes for array in vectors.arrays.values()) / 2**20
     facts_of_file = f"{len(vectors.arrays)} arrays, {size:.1f} MiB, {arguments.layout}, {arguments.dtype}"
-    return Result(f"{arguments.output}: {what}, {facts_of_file}")
+    content = encode_vectors(arguments.output, vectors)
+    return Result(f"{arguments.output}: {what}, {facts_of_file}", files={arguments.output: content})
 
 
 def _input(arguments: argparse.Namespace, model: EfficientPose) -> tuple[np.ndarray, str]:
@@ -70,12 +75,8 @@ def _input(arguments: argparse.Namespace, model: EfficientPose) -> tuple[np.ndar
         from epcore.port.store import read_tensor
 
         return read_tensor(arguments.input), "a stored tensor"
-    if arguments.batch < 1:
-        raise ValueError(f"--batch is {arguments.batch}, expected 1 or more")
-    if arguments.size < 0 or arguments.size % 16:
+    if arguments.size % 16:
         raise ValueError(f"--size is {arguments.size}, expected a multiple of 16")
-    if arguments.seed < 0:
-        raise ValueError(f"--seed is {arguments.seed}, expected 0 or more")
     size = arguments.size or model.resolution
     if arguments.image:
         from epcore.pose.preprocess import preprocess

@@ -48,22 +48,16 @@ def run(arguments: argparse.Namespace) -> Result:
 
 
 def _inspect(arguments: argparse.Namespace) -> Result:
-    from epcore.weights_tools.load import read_weights
     from epcore.weights_tools.manifest import digest
+    from epcore.weights_tools.read import read_weights
 
     file = read_weights(arguments.file)
     arrays = {"/".join(key): array for key, array in file.arrays.items()}
-    for kind, layers in file.unnamed.items():
-        arrays |= {
-            f"{kind}_{i}/{role}" if i else f"{kind}/{role}": array
-            for i, layer in enumerate(layers)
-            for role, array in layer.items()
-        }
     rows = [
         {"name": name, "shape": array.shape, "dtype": str(array.dtype), "sha256": digest(array)}
         for name, array in arrays.items()
     ]
-    report = {"path": file.path, "layout": file.layout, "sha256": file.sha256, "arrays": rows}
+    report = {"path": file.path, "layout": file.layout, "sha256": file.sha256, "arrays": rows, "unread": file.unread}
     lines = [file.path, f"layout  {file.layout}", f"sha256  {file.sha256}"]
     lines += [f"arrays  {len(arrays)}, {sum(array.size for array in arrays.values()):,} values", ""]
     table = Table(f"<{max(map(len, arrays), default=0) + 2}", ">12", "<10", ">12.4g", "")
@@ -71,12 +65,13 @@ def _inspect(arguments: argparse.Namespace) -> Result:
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         shape = "x".join(map(str, array.shape)) or "scalar"
         lines.append(table.line(name, shape, f"  {array.dtype}", low, f" to {high:.4g}"))
+    lines += [f"not read: {entry}" for entry in file.unread]
     return Result("\n".join(lines), report)
 
 
 def _convert(arguments: argparse.Namespace) -> Result:
-    from epcore.export.keras import export_keras
-    from epcore.export.weights import export_weights
+    from epcore.export.keras import encode_keras
+    from epcore.export.weights import encode_weights
     from epcore.models import build_network
     from epcore.weights_tools.load import load_weights
 
@@ -85,9 +80,9 @@ def _convert(arguments: argparse.Namespace) -> Result:
     model = build_network(arguments.model)
     manifest = load_weights(model, arguments.file, low=arguments.low, strict=arguments.strict)
     if arguments.keras:
-        export_keras(model, arguments.output)
+        content = encode_keras(model, arguments.output)
     else:
-        export_weights(model, arguments.output, dtype=arguments.dtype, layout=arguments.layout)
+        content = encode_weights(model, arguments.output, dtype=arguments.dtype, layout=arguments.layout)
     kept = f"{len(manifest.kept)} arrays of {model.name} are not of a backbone and keep their start values: to be trained"
     lines = [str(manifest), *([kept] if manifest.kept else []), f"wrote {arguments.output}"]
-    return Result("\n".join(lines), manifest.to_json())
+    return Result("\n".join(lines), manifest.to_json(), files={arguments.output: content})

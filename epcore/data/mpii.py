@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from epcore.data.mpii_annotations import find_mat, read_annotations
+from epcore.data.annotations import file_of_split, read_people
 from epcore.data.mpii_splits import SPLITS, records_of_split
 from epcore.data.record import Record
 from epcore.pose.picture import open_picture
@@ -15,8 +15,9 @@ from epcore.pose.picture import open_picture
 class MPII:
     """One split of the data set; see `Dataset` in `preparation`.
 
-    folder: has the annotation file (see `find_mat`) and images/. split: "train" or "validation", divided at random by
-    split_seed; split_file: names what belongs to this split instead. skip_broken: leave out persons whose picture is missing or
+    folder: has annotations in one of the forms of `annotations`, and images/. split: "train" or "validation", as the files
+    divide them or, where one file has both, at random by split_seed; split_file: names what belongs to this split instead.
+    first_pixel: as in `read_people`. skip_broken: leave out persons whose picture is missing or
     damaged (every picture is decoded once to find out, which takes minutes); else a missing picture is an error now, a damaged
     one when it is read. need_head_box: only persons that PCKh can be computed for.
 
@@ -32,13 +33,16 @@ class MPII:
         split_file: str | os.PathLike[str] | None = None,
         skip_broken: bool = False,
         need_head_box: bool = False,
+        first_pixel: int | None = None,
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
-        mat = find_mat(folder)
+        file, whole = file_of_split(folder, split)
         images = images_folder(folder)
-        annotations = read_annotations(mat, images)
-        records = records_of_split(annotations.records, split, seed=split_seed, split_file=split_file)
+        annotations = read_people(file, images, first_pixel=first_pixel)
+        records = annotations.records
+        if split_file is not None or not whole:
+            records = records_of_split(records, split, seed=split_seed, split_file=split_file)
         self.problems = list(annotations.problems)
         self.skipped: list[str] = []
         broken = dict(broken_pictures(picture_paths(records), decode=True)) if skip_broken else _missing(records, images)
@@ -50,9 +54,13 @@ class MPII:
         self.skipped = [record.name for record in records if record.image in broken]
         kept = [record for record in records if record.image not in broken]
         if need_head_box:
-            kept = [record for record in kept if record.head_box is not None]
+            measured = [record for record in kept if record.head_box is not None]
+            if kept and not measured:
+                why = [note for note in annotations.notes if "head boxes" in note] or ["no head boxes: PCKh cannot be computed"]
+                raise ValueError(f"{file}: {why[0]}")
+            kept = measured
         if not kept:
-            raise ValueError(f"{mat}: nobody is left in the split {split_file or split}")
+            raise ValueError(f"{file}: nobody is left in the split {split_file or split}")
         self.records = kept
 
     def __len__(self) -> int:

@@ -21,6 +21,10 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
+from epcore.base.files import decoding
+from epcore.base.guarded import read_guarded
+from epcore.data.mat_sizes import MAT_LIMITS, check_declared
+from epcore.data.mpii_plain import plain_records, records_of
 from epcore.data.record import Person, Record
 from epcore.pose.skeleton import MPII_IDS
 
@@ -33,15 +37,18 @@ _KEYPOINT_OF_ID = {mpii_id: index for index, mpii_id in enumerate(MPII_IDS)}
 
 @dataclass(frozen=True)
 class Annotations:
-    """What the .mat file holds. records: one per annotated person of the training pictures that can be cropped.
+    """What an annotation file holds. records: one per annotated person of the training pictures that can be cropped.
 
-    pictures: all in the file. train_pictures: with img_train set. problems: what was left out and why, one line each.
+    pictures: all in the file. train_pictures: with annotated persons published (img_train). problems: what was left out and
+    why, one line each. form: which kind of file it is. notes: how it was read, and what cannot be computed from it.
     """
 
     records: list[Record]
     pictures: int
     train_pictures: int
     problems: list[str] = field(default_factory=list)
+    form: str = "MPII .mat (original)"
+    notes: list[str] = field(default_factory=list)
 
 
 def find_mat(folder: str | os.PathLike[str]) -> Path:
@@ -57,11 +64,28 @@ def find_mat(folder: str | os.PathLike[str]) -> Path:
     raise FileNotFoundError(f"{MAT_NAME} is not in {folder}, nor in {', '.join(filter(None, _MAT_FOLDERS))} below it")
 
 
-def read_annotations(mat: str | os.PathLike[str], images: str | os.PathLike[str]) -> Annotations:
-    """Read the annotation file. images: the folder of the pictures, which are not looked at here.
+def read_annotations(mat: str | os.PathLike[str], images: str | os.PathLike[str], *, trusted: bool = False) -> Annotations:
+    """Read the annotation file. images: the folder of the pictures, which are not looked at here. trusted: it is opened in this
+    process, not in one of its own (`epcore.base.guarded`).
 
     Raises FileNotFoundError, or ValueError for a file that is damaged or is built differently, saying where.
     """
+    if not Path(mat).exists():
+        raise FileNotFoundError(f"there is no file {mat}")
+    if trusted:
+        return _read_here(mat, images)
+    plain = read_guarded("epcore.data.mpii_annotations:plain_annotations", mat, MAT_LIMITS)
+    with decoding(os.fspath(mat)):
+        return Annotations(**plain | {"records": records_of(plain["records"], Path(images))})
+
+
+def plain_annotations(mat: str) -> dict[str, Any]:
+    """Annotations as plain values, for `read_annotations` in another process."""
+    found = _read_here(mat, "")
+    return vars(found) | {"records": plain_records(found.records)}
+
+
+def _read_here(mat: str | os.PathLike[str], images: str | os.PathLike[str]) -> Annotations:
     release = _load_release(Path(mat))
     pictures = _structs(_get(release, "annolist", "RELEASE"))
     train = np.atleast_1d(np.asarray(_get(release, "img_train", "RELEASE")))
@@ -85,8 +109,7 @@ class _NestingError(ValueError):
 
 
 def _load_release(mat: Path) -> Any:
-    if not mat.exists():
-        raise FileNotFoundError(f"there is no file {mat}")
+    check_declared(mat)
     try:
         content = loadmat(mat, struct_as_record=False, squeeze_me=True, variable_names=["RELEASE"])
     except Exception as error:  # the reader meets damaged bytes with whatever exception it runs into
@@ -105,6 +128,8 @@ def _read_picture(picture: Any, where: str, images: Path, problems: list[str]) -
     name = _get(_get(picture, "image", where), "name", f"{where}.image")
     if not isinstance(name, str) or not name:
         raise _NestingError(f"{where}.image.name is {name!r}, expected a file name")
+    if Path(name).name != name or "\\" in name:
+        raise _NestingError(f"{where}.image.name is {name!r}, expected a name without a folder")
     found: list[tuple[int, Any, Person]] = []
     for number, rectangle in enumerate(_structs(getattr(picture, "annorect", None))):
         person = _read_person(rectangle, f"{where}.annorect[{number}]")
@@ -151,7 +176,14 @@ def _head_box(rectangle: Any, label: str, problems: list[str]) -> np.ndarray | N
     corners = [_number(rectangle, name) for name in ("x1", "y1", "x2", "y2")]
     if any(value is None for value in corners):
         return None
-    box = np.array(corners, np.float64) - _MATLAB_CORNER
+    return clean_box(np.array(corners, np.float64) - _MATLAB_CORNER, label, problems)
+
+
+def clean_box(box: np.ndarray, label: str, problems: list[str]) -> np.ndarray | None:
+    """Two corners as x1, y1, x2, y2; None, and a line in problems, where they are no box."""
+    if not np.isfinite(box).all():
+        problems.append(f"{label}: head box that is not finite, taken as missing")
+        return None
     box = np.concatenate([np.minimum(box[:2], box[2:]), np.maximum(box[:2], box[2:])])
     if (box[2:] <= box[:2]).any():
         problems.append(f"{label}: head box of zero size, taken as missing")

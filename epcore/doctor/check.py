@@ -192,5 +192,5 @@ def _shipped() -> Any:
     from epcore.weights_tools.load import load_weights
 
     model = EfficientPose("RT")
-    load_weights(model, SHIPPED_WEIGHTS["RT"])
+    load_weights(model, SHIPPED_WEIGHTS["RT"], trusted=True)
     return model

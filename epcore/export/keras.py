@@ -12,7 +12,7 @@ from os import PathLike, fspath
 import h5py
 import numpy as np
 
-from epcore.base.files import write_atomically
+from epcore.base.staging import write_atomically
 from epcore.network import Network
 from epcore.weights_tools.name_map import keras_layers, names_for
 
@@ -20,6 +20,11 @@ from epcore.weights_tools.name_map import keras_layers, names_for
 def export_keras(model: Network, path: str | PathLike[str]) -> None:
     """Raises ValueError for a suffix under which Keras would look for another layout, OSError where the file cannot be written;
     it appears whole or not at all."""
+    write_atomically(path, encode_keras(model, path))
+
+
+def encode_keras(model: Network, path: str | PathLike[str]) -> bytes:
+    """The file that `export_keras` writes. Raises ValueError as it does."""
     if not (name := fspath(path)).endswith((".h5", ".hdf5")) or name.endswith(".weights.h5"):
         raise ValueError(f"cannot write Keras 2 weights to {name}: Keras reads them from .h5, but not from .weights.h5")
     names = names_for(model)
@@ -42,4 +47,4 @@ def export_keras(model: Network, path: str | PathLike[str]) -> None:
             group.attrs["weight_names"] = np.array([path.encode() for path in weights])
             for weight, array in weights.items():
                 group.create_dataset(weight, data=np.asarray(array, np.float32), track_times=False)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from epcore.base.files import write_atomically
+from epcore.base.staging import write_atomically
 from epcore.graph import INPUT, Node
 from epcore.graph.passes import at_inference, fold_batch_norms, split_steps
 from epcore.network import Network

@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from epcore.base.files import write_atomically
+from epcore.base.staging import write_atomically
 from epcore.network import Network
 from epcore.shapes import kernel_to_nchw
 from epcore.weights_tools.formats import FORMAT
@@ -29,6 +29,11 @@ def export_weights(model: Network, path: str | PathLike[str], *, dtype: str = "f
 
     Raises ValueError for an unknown suffix, dtype or layout, and OSError where the file cannot be written.
     """
+    write_atomically(path, encode_weights(model, path, dtype=dtype, layout=layout))
+
+
+def encode_weights(model: Network, path: str | PathLike[str], *, dtype: str = "float32", layout: str = "NHWC") -> bytes:
+    """The file that `export_weights` writes. Raises ValueError as it does."""
     if layout not in ("NHWC", "NCHW"):
         raise ValueError(f"layout is {layout!r}, expected NHWC or NCHW")
     if dtype not in ("float16", "float32", "float64"):
@@ -43,7 +48,7 @@ def export_weights(model: Network, path: str | PathLike[str], *, dtype: str = "f
             except FloatingPointError:
                 raise ValueError(f"{name} holds values that {dtype} cannot") from None
     facts = {"epcore_format": FORMAT if layout == "NHWC" else f"{FORMAT}, NCHW", "network": model.name}
-    write_atomically(path, _encode(Path(path).suffix, arrays, facts))
+    return _encode(Path(path).suffix, arrays, facts)
 
 
 def _encode(suffix: str, arrays: dict[str, np.ndarray], facts: dict[str, str]) -> bytes:

@@ -15,8 +15,10 @@ import h5py
 import numpy as np
 
 from epcore.base.arrays import require_finite
-from epcore.base.files import decoding, write_atomically
-from epcore.weights_tools.formats import read_npz
+from epcore.base.files import decoding
+from epcore.base.guarded import read_guarded
+from epcore.base.staging import write_atomically
+from epcore.weights_tools.formats import npy_array, read_npz
 from epcore.weights_tools.keras_h5 import MAXIMUM_NAMES, Reader
 
 SUFFIXES = (".npz", ".h5")
@@ -40,6 +42,11 @@ def check_suffix(path: str | PathLike[str]) -> str:
 
 def write_vectors(path: str | PathLike[str], vectors: Vectors) -> None:
     """Raises ValueError for another suffix and OSError where the file cannot be written; then nothing is left behind."""
+    write_atomically(path, encode_vectors(path, vectors))
+
+
+def encode_vectors(path: str | PathLike[str], vectors: Vectors) -> bytes:
+    """The file that `write_vectors` writes. Raises ValueError as it does."""
     buffer = io.BytesIO()
     manifest = json.dumps(vectors.manifest)
     if check_suffix(path) == ".npz":
@@ -50,15 +57,27 @@ def write_vectors(path: str | PathLike[str], vectors: Vectors) -> None:
             file.create_dataset("epcore", data=np.frombuffer(manifest.encode(), np.uint8))
             for name, array in vectors.arrays.items():
                 file.create_dataset(name, data=array, track_times=False)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
-def read_vectors(path: str | PathLike[str]) -> Vectors:
-    """Everything in a file of ours or of a port.
+def read_vectors(path: str | PathLike[str], *, trusted: bool = False) -> Vectors:
+    """Everything in a file of ours or of a port. trusted: opened in this process, not in one of its own.
 
     Raises OSError where the file cannot be read; ValueError where it is damaged, of another kind, holds anything but arrays
-    of numbers, or declares more than it holds.
+    of numbers, declares more than it holds, or cannot be read within what `epcore.base.guarded` allows.
     """
+    check_suffix(path)
+    if trusted:
+        return _read_here(path)
+    return Vectors(**read_guarded("epcore.port.store:plain_vectors", path))
+
+
+def plain_vectors(path: str) -> dict[str, Any]:
+    """Vectors of a file as plain values, for `read_vectors` in another process."""
+    return vars(_read_here(path))
+
+
+def _read_here(path: str | PathLike[str]) -> Vectors:
     suffix, name = check_suffix(path), fspath(path)
     content = Path(path).read_bytes()
     with decoding(name, otherwise=f" or no {suffix} file"):
@@ -105,11 +124,8 @@ def read_tensor(path: str) -> np.ndarray:
         raise IsADirectoryError(f"{path} is a folder, expected a .npy file")
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {path}")
-    with open(path, "rb") as file:
-        try:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError, MemoryError) as error:  # also what np.save writes for object arrays: pickles
-            raise ValueError(f"{path} is not a .npy file of plain numbers: {error}") from None
+    with decoding(path, otherwise=" or no .npy file of plain numbers"):
+        array = npy_array(path, "it", Path(path).read_bytes())
     if array.dtype != np.float32:
         raise TypeError(f"{path} has dtype {array.dtype}, expected float32")
     require_finite(array, path)

@@ -1,122 +1,142 @@
 """Pictures as users have them -> RGB uint8 arrays.
 
 Decided here: EXIF rotation is applied (the picture is what a viewer shows; coordinates refer to that), transparency is laid
-over white, 16-bit grey keeps its upper 8 bits, of an animation the first frame counts, colour profiles are not applied.
+over white, 16-bit values keep their upper 8 bits, of an animation the first frame counts, colour profiles are not applied.
+HEIC is read where the extra `heif` (pillow-heif) is installed.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Self
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-Picture = str | os.PathLike[str] | Image.Image | np.ndarray
+from epcore.base.notices import Notice
+
+Picture = str | os.PathLike[str] | IO[bytes] | Image.Image | np.ndarray
 
 WHITE = (255, 255, 255, 255)
-KEPT_OPEN = 64  # files of `PictureFiles`; systems allow 256 and more
 _CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
 
-def read_picture(image: Picture) -> np.ndarray:
-    """A file, a PIL image or a uint8 array (H,W), (H,W,1), (H,W,3), (H,W,4) -> uint8 (H,W,3), RGB.
+def read_picture(image: Picture, *, max_pixels: int | None = None) -> np.ndarray:
+    """A file's path, an opened binary file, a PIL image, or a uint8 or uint16 array (H,W), (H,W,1), (H,W,3), (H,W,4)
+    -> uint8 (H,W,3), RGB.
 
-    Raises FileNotFoundError or IsADirectoryError for a wrong path, ValueError for a file that is no picture, is damaged or
-    is larger than Pillow's guard against decompression bombs allows (179 million pixels), TypeError for other types.
+    max_pixels: the most that a file may have; Pillow's guard against decompression bombs stands at 179 million. A Notice says
+    where a file has further frames, or 16-bit values that use the lower bits only.
+
+    Raises FileNotFoundError or IsADirectoryError for a wrong path, ValueError for a file that is no picture, is damaged or too
+    large, or whose numbers have no defined white, TypeError for other types.
     """
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if isinstance(image, Image.Image):
-        return _decode(image, getattr(image, "filename", "") or "the picture")
-    if isinstance(image, (str, os.PathLike)):
-        with open_picture(image) as opened:
-            return _decode(opened, os.fspath(image))
-    raise TypeError(f"image is a {type(image).__name__}, expected a path, a PIL image or a uint8 array")
+        return _decode(image, getattr(image, "filename", "") or "the picture", max_pixels)
+    if isinstance(image, (str, os.PathLike)) or hasattr(image, "read"):
+        with open_picture(image, max_pixels=max_pixels) as opened:
+            return decode_picture(opened, _name(image), max_pixels=max_pixels)
+    raise TypeError(
+        f"image is a {type(image).__name__}, expected a path, a binary file, a PIL image or a uint8 or uint16 array"
+    )
 
 
-def open_picture(path: str | os.PathLike[str]) -> Image.Image:
-    """Open a picture file and read its header only: finds most wrong files at once. Raises as `read_picture`."""
-    path = Path(path)
+def open_picture(source: str | os.PathLike[str] | IO[bytes], *, max_pixels: int | None = None) -> Image.Image:
+    """Open a picture and read its header only: finds most wrong files at once. Raises as `read_picture`."""
+    name = _name(source)
+    if isinstance(source, (str, os.PathLike)):
+        _check_file(Path(source))
+    with _reading(name, max_pixels):
+        try:
+            return Image.open(source)
+        except UnidentifiedImageError:
+            if _is_heif(source) and _has_heif():
+                return Image.open(source)
+            raise ValueError(f"{name} {_unknown(source)}") from None
+
+
+def decode_picture(opened: Image.Image, name: str, *, max_pixels: int | None = None) -> np.ndarray:
+    """What `open_picture` gave -> as `read_picture`. Raises as it does."""
+    deep = any(";16" in str(tile) for tile in getattr(opened, "tile", ())) or opened.mode.startswith("I")
+    pixels = _decode(opened, name, max_pixels)
+    if deep:
+        _say_if_dark(pixels, name)
+    frames = _frames(opened)
+    if frames > 1:
+        warnings.warn(f"{name} has {frames} frames or pages: the first is taken", Notice, stacklevel=2)
+    return pixels
+
+
+def _name(source: object) -> str:
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the picture"
+
+
+def _check_file(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, expected a picture file")
     if not path.exists():
         raise FileNotFoundError(f"there is no picture {path}")
     if path.stat().st_size == 0 and path.is_file():
         raise ValueError(f"{path} is empty (zero bytes), expected a picture")
-    with warnings.catch_warnings():
+
+
+_limit = threading.RLock()  # of Pillow's limit, which is the process' own
+
+
+@contextmanager
+def _reading(name: str, max_pixels: int | None) -> Iterator[None]:
+    """Whatever Pillow raises within the block becomes one of the errors of `read_picture`."""
+    usual = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings(), _limit if max_pixels else nullcontext():
         warnings.simplefilter("ignore")  # about sizes up to the limit, and metadata: neither keeps us from reading it
+        if max_pixels:
+            Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # Pillow warns there and refuses at twice that
         try:
-            return Image.open(path)
+            yield
         except Image.DecompressionBombError:
-            raise ValueError(f"{path} is too large: more than {_pixel_limit():,} pixels") from None
-        except UnidentifiedImageError:
-            raise ValueError(f"{path} is not a picture in a format that Pillow {Image.__version__} reads") from None
+            most = max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or 0)
+            raise ValueError(
+                f"{name} is too large: more than {most:,} pixels (--max-pixels, max_pixels, allows more)"
+            ) from None
+        except _UnsupportedModeError as error:
+            raise ValueError(f"{name} {error}") from None
         except PermissionError:
-            raise PermissionError(f"{path} may not be read: permission denied") from None
+            raise PermissionError(f"{name} may not be read: permission denied") from None
+        except MemoryError:
+            raise ValueError(f"{name} does not fit into memory") from None
         except Exception as error:  # a decoder meets damaged bytes with whatever exception it runs into
-            raise _damaged(path, error) from None
+            if isinstance(error, ValueError) and str(error).startswith(name):
+                raise
+            raise _damaged(name, error) from None
+        finally:
+            if max_pixels:
+                Image.MAX_IMAGE_PIXELS = usual
 
 
-class PictureFiles:
-    """Picture files, the headers of all read before the pixels of any: a misspelt name should not show only after an hour.
-
-        with PictureFiles(paths) as pictures:   # raises as `open_picture`
-            for pixels in pictures:             # raises as `read_picture`
-
-    The first KEPT_OPEN stay open in between and are opened once; a process may not have any number of files open.
-    """
-
-    def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
-        self._paths = paths
-        self._opened: list[Image.Image] = []
-        try:
-            for path in paths:
-                opened = open_picture(path)
-                if len(self._opened) < KEPT_OPEN:
-                    self._opened.append(opened)
-                else:
-                    opened.close()
-        except BaseException:
-            self.close()
-            raise
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """uint8 (H,W,3), RGB, of one file after another; once."""
-        for number, path in enumerate(self._paths):
-            with self._opened[number] if number < len(self._opened) else open_picture(path) as opened:
-                pixels = _decode(opened, os.fspath(path))
-            yield pixels
-
-    def close(self) -> None:
-        for opened in self._opened:
-            opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def _decode(image: Image.Image, name: str, max_pixels: int | None) -> np.ndarray:
+    with _reading(name, max_pixels):
+        image.load()
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return _to_rgb(ImageOps.exif_transpose(image) if turned else image)
 
 
-def _decode(image: Image.Image, name: str) -> np.ndarray:
+def _frames(image: Image.Image) -> int:
+    """How many pictures a file holds one after another; a telephone's second one of the same moment (MPO) does not count."""
+    if image.format == "MPO":
+        return 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image.load()
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            return _to_rgb(ImageOps.exif_transpose(image) if turned else image)
-        except Image.DecompressionBombError:
-            raise ValueError(f"{name} is too large: more than {_pixel_limit():,} pixels") from None
-        except _UnsupportedModeError as error:
-            raise ValueError(f"{name} {error}") from None
-        except MemoryError:
-            raise ValueError(f"{name} ({image.width}x{image.height}) does not fit into memory") from None
-        except Exception as error:  # as in open_picture
-            raise _damaged(name, error) from None
+            return int(getattr(image, "n_frames", 1))
+        except Exception:  # damage behind the first frame
+            return 1
 
 
 def _damaged(name: str | Path, error: Exception) -> ValueError:
@@ -145,8 +165,12 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+        if array.size:
+            _say_if_dark(array[..., :3], "image")
     if array.dtype != np.uint8:
-        raise TypeError(f"image has dtype {array.dtype}, expected uint8 (values 0..255)")
+        raise TypeError(f"image has dtype {array.dtype}, expected uint8 (values 0..255) or uint16 (values 0..65535)")
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in _CHANNELS:
@@ -160,5 +184,43 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _pixel_limit() -> int:
-    return 2 * (Image.MAX_IMAGE_PIXELS or 0)  # Pillow warns at its limit and refuses at twice that
+def _say_if_dark(pixels: np.ndarray, name: str) -> None:
+    """pixels: the upper 8 of 16 bits."""
+    if (highest := int(pixels.max())) < 16:
+        warnings.warn(
+            f"{name} is nearly black: its 16-bit values reach {highest} of 255 in their upper 8 bits, as where a "
+            "camera's 10 or 12 bits lie in the lower ones; if so, multiply them first",
+            Notice,
+            stacklevel=3,
+        )
+
+
+_HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
+
+
+def _is_heif(source: str | os.PathLike[str] | IO[bytes]) -> bool:
+    return _start(source)[4:8] == b"ftyp" and _start(source)[8:12] in _HEIF
+
+
+def _start(source: str | os.PathLike[str] | IO[bytes]) -> bytes:
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as file:
+            return file.read(12)
+    source.seek(0)
+    return source.read(12)
+
+
+def _has_heif() -> bool:
+    """Whether Pillow reads HEIC from now on."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _unknown(source: str | os.PathLike[str] | IO[bytes]) -> str:
+    if _is_heif(source):
+        return "is a HEIC picture, as telephones make them: pip install 'epcore[heif]' reads it"
+    return f"is not a picture in a format that Pillow {Image.__version__} reads"

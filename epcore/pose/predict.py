@@ -63,11 +63,11 @@ class Pose:
         }
 
 
-def predict(image: Picture, model: PoseModel, *, real_time: bool = False) -> Pose:
+def predict(image: Picture, model: PoseModel, *, real_time: bool = False, max_pixels: int | None = None) -> Pose:
     """Find the keypoints of the person in a picture.
 
-    image: a path, a PIL image or a uint8 array (H,W,3). It is turned upright where its EXIF data says so; coordinates refer to
-        the upright picture.
+    image: a path, an opened binary file, a PIL image or a uint8 or uint16 array (H,W,3). It is turned upright where its EXIF
+        data says so; coordinates refer to the upright picture. max_pixels: see `read_picture`.
     model: an EfficientPose with weights, a compiled plan of one, or what else is a `PoseModel`. It computes in this thread.
     real_time: the release's faster decoding: no smoothing, and keypoints below 0.3 are missing.
 
@@ -75,7 +75,7 @@ def predict(image: Picture, model: PoseModel, *, real_time: bool = False) -> Pos
     for a model in training mode or one whose maps are not numbers, saying whether weights, input or kernels are at fault
     (`epcore.not_numbers`).
     """
-    return predict_pixels(read_picture(image), as_engine(model), real_time=real_time)
+    return predict_pixels(read_picture(image, max_pixels=max_pixels), as_engine(model), real_time=real_time)
 
 
 def predict_pixels(pixels: np.ndarray, engine: Engine, *, real_time: bool = False) -> Pose:

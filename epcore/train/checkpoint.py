@@ -19,10 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from epcore.base.files import open_atomically
+from epcore.base.files import decoding
+from epcore.base.guarded import read_guarded
+from epcore.base.staging import open_atomically, second_name
 from epcore.network import Network
+from epcore.weights_tools.formats import plain_npz
 
 FORMAT = 1
+_STATE: dict[str, Any] = {
+    "network": str, "step": int, "epoch": int, "epoch_step": int, "config": dict, "optimizer_steps": int,
+    "best": (int, float, type(None)),
+}  # fmt: skip
 
 
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:
@@ -31,7 +38,9 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
         try:
             with zipfile.ZipFile(path) as file:
                 return "state.npy" in file.namelist()
-        except zipfile.BadZipFile:
+        except OSError:
+            raise
+        except Exception:  # BadZipFile, and what zipfile meets damaged bytes with
             return True
     return False
 
@@ -54,10 +63,10 @@ class Checkpoint:
     average: dict[str, np.ndarray] = field(default_factory=dict)
     best: float | None = None
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it; the file that was there stays until the new one is complete. Raises OSError naming the path.
+    def save(self, path: str | os.PathLike[str], *, keep: str | os.PathLike[str] | None = None) -> None:
+        """Write it; the file that was there stays until the new one is complete, and then as `keep`.
 
-        Raises ValueError rather than replace a good checkpoint by one with NaN in it.
+        Raises OSError naming the path, and ValueError rather than replace a good checkpoint by one with NaN in it.
         """
         for name, array in self.parameters.items():
             if not np.isfinite(array).all():
@@ -74,6 +83,8 @@ class Checkpoint:
                 np.savez(file, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
+                if keep is not None and os.path.exists(path):
+                    second_name(path, keep)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise OSError(
@@ -82,22 +93,38 @@ class Checkpoint:
             raise
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
-        """Raises FileNotFoundError, or ValueError for a file that is no checkpoint or is damaged."""
+    def load(cls, path: str | os.PathLike[str], *, trusted: bool = False) -> Checkpoint:
+        """trusted: opened in this process, not in one of its own (`epcore.base.guarded`).
+
+        Raises FileNotFoundError, or ValueError for a file that is no checkpoint or is damaged.
+        """
+        name = os.fspath(path)
         if not os.path.isfile(path):
-            raise FileNotFoundError(f"there is no checkpoint {os.fspath(path)}")
+            raise FileNotFoundError(f"there is no checkpoint {name}")
         try:
-            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}  # the zip's checksums are verified here
-            state = json.loads(arrays.pop("state").tobytes())
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{os.fspath(path)} is not a checkpoint, or it is damaged: {error}") from None
-        if state.pop("format", None) != FORMAT:
-            raise ValueError(f"{os.fspath(path)} is a checkpoint of another version, expected format {FORMAT}")
+            arrays, _ = plain_npz(name) if trusted else read_guarded("epcore.weights_tools.formats:plain_npz", name)
+            with decoding(name):
+                return cls._of_arrays(name, arrays)
+        except ValueError as error:
+            reason = str(error).removeprefix(f"{name} is damaged: ").removeprefix(f"{name}: ")
+            raise ValueError(f"{name} is not a checkpoint, or it is damaged: {reason}") from None
+
+    @classmethod
+    def _of_arrays(cls, name: str, arrays: dict[str, np.ndarray]) -> Checkpoint:
+        if "state" not in arrays:
+            raise ValueError(f"{name}: it has no entry state")
+        state = json.loads(arrays.pop("state").tobytes())
+        if not isinstance(state, dict) or state.pop("format", None) != FORMAT:
+            raise ValueError(f"{name}: it is of another version, expected format {FORMAT}")
+        for key, value in state.items():
+            if not isinstance(value, _STATE.get(key, ())) or isinstance(value, bool):
+                raise ValueError(f"{name}: its state has {key!r} as {str(value)[:40]!r}")
         groups: dict[str, dict[str, np.ndarray]] = {"parameters": {}, "optimizer": {}, "average": {}}
-        for name, array in arrays.items():
-            group, _, key = name.partition("/")
-            groups[group][key] = array
+        for key, array in arrays.items():
+            group, _, inner = key.partition("/")
+            if group not in groups or array.dtype.kind != "f":
+                raise ValueError(f"{name}: it holds {key!r}, which no checkpoint does")
+            groups[group][inner] = array
         return cls(
             **state, parameters=groups["parameters"], optimizer=groups["optimizer"], average=groups["average"]
         )  # fmt: skip

@@ -23,7 +23,6 @@ from epcore.evaluate.dataset import Evaluation
 from epcore.not_numbers import NotNumbersError
 from epcore.pose.encode import LOW_STRIDE
 from epcore.tape import Tape
-from epcore.train.checkpoint import Checkpoint
 from epcore.train.config import TrainConfig
 from epcore.train.distributed import Processes, SingleProcess, SynchronizedTape
 from epcore.train.diverged import explain, not_finite
@@ -88,25 +87,35 @@ class Trainer(TrainingState):
     ) -> Self:
         """Continue from a run's last checkpoint. config: refused where it differs in what the result depends on.
 
-        Raises FileNotFoundError without a run, ValueError for a changed configuration or a checkpoint that does not fit.
+        Raises FileNotFoundError without a run, BlockingIOError where another process trains there, ValueError for a changed
+        configuration or a checkpoint that does not fit. Of the last two checkpoints the last that is whole is taken; a Notice
+        says so where that is the older.
         """
         run = RunFolder(folder)
         saved = run.read_config()
         config = config or saved
         config.check_resumable(saved)
         trainer = cls.__new__(cls)
-        started = run.checkpoint.exists()  # killed before its first checkpoint: begin again
-        trainer._prepare(config, run, processes, start=not started)
-        if started:
-            trainer.restore(Checkpoint.load(run.checkpoint), run.checkpoint)
-        if trainer._run_folder:
-            trainer._run_folder.resume(config, trainer.steps_done)
-            trainer._note("resume", processes=trainer.processes.count)
+        if processes is None or processes.rank == 0:
+            run.lock()
+        try:
+            found = run.load()  # None: killed before its first checkpoint, begin again
+            trainer._prepare(config, run, processes, start=found is None)
+            if found:
+                trainer.restore(*found)
+            if trainer._run_folder:
+                trainer._run_folder.resume(config, trainer.steps_done)
+                trainer._note("resume", processes=trainer.processes.count)
+        except BaseException:
+            run.close()
+            raise
         return trainer
 
     def close(self) -> None:
-        """End the loader's processes."""
+        """End the loader's processes, and let others have the folder."""
         self.loader.close()
+        if self._run_folder:
+            self._run_folder.close()
 
     def __enter__(self) -> Self:
         return self

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import glob
 import os
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from epcore.base.staging import write_atomically
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,12 @@ class Folder:
         """Write a file whole or not at all. Raises OSError."""
         self.path.mkdir(parents=True, exist_ok=True, mode=self.mode)
         self._check_owner()
-        beside = self.path / f"{name}.{uuid.uuid4().hex[:16]}.tmp"
         try:
-            with beside.open("xb") as file:
-                file.write(data)
-            os.replace(beside, self.path / name)
+            write_atomically(self.path / name, data)
         except OSError:
             if os.name == "nt" and (self.path / name).exists():  # another process has it open: it holds the same
                 return
             raise
-        finally:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
 
     def remove(self, prefix: str, keep: str) -> None:
         """Remove the files whose names start with `prefix` but not with `keep`, as far as that is possible."""

@@ -127,19 +127,81 @@ def test_overlay_names() -> None:
 
 
 @pytest.mark.usefixtures("corner_model", "pictures")
-def test_bad_pictures_are_named_and_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_strict_names_the_first_bad_picture_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     Path("empty.jpg").touch()
     Path("text.jpg").write_text("no picture")
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save("cut.jpg")
     Path("cut.jpg").write_bytes(Path("cut.jpg").read_bytes()[:2000])
-    outputs = ["--json", "out.json", "--csv", "out.csv", "--overlay", "drawn"]
+    outputs = ["--strict", "--json", "out.json", "--csv", "out.csv", "--overlay", "drawn"]
     assert "empty.jpg is empty" in refused(["a.png", "empty.jpg", *outputs], capsys)
     assert "text.jpg is not a picture" in refused(["a.png", "text.jpg", *outputs], capsys)
     assert "cut.jpg is damaged" in refused(["a.png", "cut.jpg", *outputs], capsys)  # found after a.png was drawn
     assert "there is no picture missing.jpg" in refused(["a.png", "missing.jpg", *outputs], capsys)
-    assert "sub is a folder" in refused(["a.png", "sub", *outputs], capsys)
+    Path("none").mkdir()
+    assert "none is a folder without pictures" in refused(["a.png", "none", *outputs], capsys)
     assert not Path("drawn").exists()
+
+
+@pytest.mark.usefixtures("corner_model", "pictures")
+class TestBadOnesDoNotLoseTheRest:
+    @pytest.fixture(autouse=True)
+    def bad(self, pictures: Path) -> None:
+        Path("empty.jpg").touch()
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save("cut.jpg")
+        Path("cut.jpg").write_bytes(Path("cut.jpg").read_bytes()[:2000])
+
+    def test_the_good_ones_are_done(self, capsys: pytest.CaptureFixture[str]) -> None:
+        outputs = ["--json", "out.json", "--csv", "out.csv", "--overlay", "drawn"]
+        assert main(["predict", "empty.jpg", "a.png", "cut.jpg", "missing.jpg", "sub/a.jpg", *outputs]) == 1
+        said = capsys.readouterr().err.splitlines()
+        assert [line.partition(" is ")[0] for line in said[:1]] == ["epcore: left out: empty.jpg"]
+        assert said[1] == "epcore: left out: there is no picture missing.jpg"  # headers first
+        assert said[2].startswith("epcore: left out: cut.jpg is damaged")
+        assert said[3] == "epcore: 3 of 5 pictures left out"
+        assert [row["image"] for row in json.loads(Path("out.json").read_text())] == ["a.png", "sub/a.jpg"]
+        assert len(Path("out.csv").read_text().splitlines()) == 1 + 2 * len(KEYPOINTS)
+        assert {path.name for path in Path("drawn").iterdir()} == {"a_pose.jpg", "a_pose_2.jpg"}
+
+    def test_none_is_good(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for images in (["empty.jpg", "missing.jpg"], ["empty.jpg", "cut.jpg"]):
+            assert main(["predict", *images, "--json", "out.json", "--overlay", "drawn"]) == 2
+            assert capsys.readouterr().err.splitlines()[-1] == "epcore: error: none of the 2 pictures can be read"
+            assert not Path("out.json").exists() and not Path("drawn").exists()
+        assert "cut.jpg is damaged" in refused(["cut.jpg"], capsys)  # one alone is the error itself
+
+    def test_folders(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Their pictures in the order of their names; what is hidden or no picture is left alone."""
+        for name in ("notes.txt", ".hidden.png", "._a.png"):
+            Path(name).write_text("x")
+        Path("below.png").mkdir()
+        assert main(["predict", ".", "sub", "--json", "out.json"]) == 1
+        assert [row["image"] for row in json.loads(Path("out.json").read_text())] == ["./a.png", "sub/a.jpg"]
+        assert capsys.readouterr().err.count("left out: ") == 2
+        assert "--json sub/a.jpg would overwrite an input" in refused(["sub", "--json", "sub/a.jpg"], capsys)
+
+    def test_too_many_pixels(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["predict", "a.png", "sub/a.jpg", "--max-pixels", "3200", "--json", "out.json"]) == 1
+        assert "a.png is too large: more than 3,200 pixels (--max-pixels" in capsys.readouterr().err
+        assert [row["image"] for row in json.loads(Path("out.json").read_text())] == ["sub/a.jpg"]
+
+
+@pytest.mark.usefixtures("corner_model", "pictures")
+def test_odd_names(capfd: pytest.CaptureFixture[str]) -> None:
+    """A line's end, bytes that are no UTF-8, a leading dash, the longest there is: in every form of output."""
+    odd = ["new\nline.png", os.fsdecode(b"\xff.png"), "-dash.png", "x" * 251 + ".png"]
+    for name in odd:
+        Image.new("RGB", (20, 20)).save(Path(name))
+    assert main(["predict", "--json", "out.json", "--csv", "out.csv", "--overlay", "drawn", "--", *odd]) == 0
+    assert [row["image"] for row in json.loads(Path("out.json").read_text())] == odd
+    assert b"\xff.png" in Path("out.csv").read_bytes()
+    assert len(list(Path("drawn").iterdir())) == 4
+    assert main(["predict", "--", *odd]) == 0
+    capfd.readouterr()
+    Path(os.fsdecode(b"bad\xff\n.png")).touch()
+    assert main(["predict", "a.png", os.fsdecode(b"bad\xff\n.png")]) == 1
+    assert "left out: bad\\udcff .png is empty" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("corner_model", "pictures")
@@ -209,6 +271,7 @@ def test_as_a_process(data_path, tmp_path: Path) -> None:
     good = subprocess.run([*command, tmp_path / "odd.png"], capture_output=True, text=True, check=False)
     assert (good.returncode, good.stderr) == (0, "")
     assert len(good.stdout.splitlines()) == 2 + len(KEYPOINTS)
-    bad = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=False)
+    (tmp_path / "none").mkdir()
+    bad = subprocess.run([*command, tmp_path / "none"], capture_output=True, text=True, check=False)
     assert (bad.returncode, bad.stdout) == (2, "")
-    assert bad.stderr == f"epcore: error: {tmp_path} is a folder, expected a picture file\n"
+    assert bad.stderr == f"epcore: error: {tmp_path}/none is a folder without pictures (files ending in .jpg, .png, ...)\n"

@@ -59,5 +59,6 @@ def test_flow_shows_direction_by_hue() -> None:
 
 @pytest.mark.parametrize("option", ["--figures", "--pictures"])
 def test_numbers_below_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", option, "0"]) == 2
-    assert "expected at least 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["demo", option, "0"])
+    assert "expected a whole number from 1" in capsys.readouterr().err

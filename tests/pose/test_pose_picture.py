@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from epcore.pose.picture import PictureFiles, open_picture, read_picture
+from epcore.base.notices import Notice
+from epcore.pose.picture import open_picture, read_picture
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
 
@@ -112,7 +115,8 @@ def test_numbers_without_a_white_are_refused(tmp_path: Path) -> None:
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    assert (read_picture(tmp_path / "moving.gif") == RED).all()
+    with pytest.warns(Notice, match="2 frames"):
+        assert (read_picture(tmp_path / "moving.gif") == RED).all()
 
 
 def test_one_pixel_and_very_wide(tmp_path: Path) -> None:
@@ -169,7 +173,7 @@ def test_arrays(corners: np.ndarray) -> None:
     np.testing.assert_array_equal(read_picture(corners), corners)
     assert read_picture(corners[:, :, 0]).shape == (2, 3, 3)
     assert read_picture(corners[:, :, :1]).shape == (2, 3, 3)
-    with pytest.raises(TypeError, match="float64, expected uint8"):
+    with pytest.raises(TypeError, match=r"float64, expected uint8 .*or uint16"):
         read_picture(corners / 255)
     with pytest.raises(ValueError, match=r"\(2, 3, 2\), expected \(height, width, 3\)"):
         read_picture(corners[:, :, :2])
@@ -181,33 +185,65 @@ def test_arrays(corners: np.ndarray) -> None:
         read_picture([[0]])  # type: ignore[arg-type]
 
 
-class TestPictureFiles:
-    @pytest.fixture
-    def paths(self, tmp_path: Path) -> list[Path]:
-        for number in range(5):
-            Image.new("RGB", (4, 3), (number, 0, 0)).save(tmp_path / f"{number}.png")
-        return [tmp_path / f"{number}.png" for number in (0, 1, 2, 1, 3)]
+class TestWhatPeopleHave:
+    def test_an_opened_file(self, tmp_path: Path, corners: np.ndarray) -> None:
+        file = io.BytesIO()
+        Image.fromarray(corners).save(file, "PNG")
+        np.testing.assert_array_equal(read_picture(file), corners)
+        assert not file.closed
+        (tmp_path / "a.png").write_bytes(file.getvalue())
+        with (tmp_path / "a.png").open("rb") as opened:
+            np.testing.assert_array_equal(read_picture(opened), corners)
+        with pytest.raises(ValueError, match="the picture is not a picture in a format"):
+            read_picture(io.BytesIO(b"nonsense"))
 
-    def test_each_is_opened_once_as_long_as_there_is_room(self, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-        opened: list[str] = []
-        right = Image.open
-        monkeypatch.setattr(Image, "open", lambda path: opened.append(path.name) or right(path))
-        monkeypatch.setattr("epcore.pose.picture.KEPT_OPEN", 3)
-        with PictureFiles(paths) as pictures:
-            assert opened == [path.name for path in paths]
-            assert [pixels[0, 0, 0] for pixels in pictures] == [0, 1, 2, 1, 3]
-        assert opened[5:] == ["1.png", "3.png"]
+    def test_sixteen_bits(self) -> None:
+        values = np.array([[[0, 255, 256], [32768, 65535, 4096]]], np.uint16)
+        np.testing.assert_array_equal(read_picture(values), values >> 8)
+        assert read_picture(values[:, :, 0]).shape == (1, 2, 3)
 
-    def test_a_wrong_one_is_found_before_any_is_read_and_none_stays_open(
-        self, paths: list[Path], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        files: list[Image.Image] = []
-        right = Image.open
-        monkeypatch.setattr(Image, "open", lambda path: files.append(right(path)) or files[-1])
-        (paths[4]).write_text("no picture")
-        with pytest.raises(ValueError, match=r"3\.png is not a picture"):
-            PictureFiles(paths)
-        assert len(files) == 4
-        for file in files:
-            with pytest.raises(ValueError, match=r"closed|seek"):
-                file.load()
+    @pytest.mark.parametrize("kind", ["grey.png", "grey.tif", "array"])
+    def test_twelve_bits_in_sixteen_are_said(self, kind: str, tmp_path: Path) -> None:
+        values = np.full((4, 4), 4095, np.uint16)
+        picture: Path | np.ndarray = values
+        if kind != "array":
+            Image.fromarray(values).save(tmp_path / kind)
+            picture = tmp_path / kind
+        with pytest.warns(Notice, match="nearly black: its 16-bit values reach 15 of 255 in their upper 8 bits"):
+            assert read_picture(picture).max() == 15
+
+    def test_frames_are_said(self, tmp_path: Path) -> None:
+        frames = [Image.new("RGB", (4, 4), (value, 0, 0)) for value in (10, 20, 30)]
+        for ending in ("gif", "webp", "png", "tif"):
+            path = tmp_path / f"moving.{ending}"
+            frames[0].save(path, save_all=True, append_images=frames[1:])
+            with pytest.warns(Notice, match=rf"moving\.{ending} has 3 frames or pages: the first is taken"):
+                read_picture(path)
+
+    def test_a_telephones_second_picture_is_no_frame(self, tmp_path: Path) -> None:
+        frames = [Image.new("RGB", (4, 4), (value, 0, 0)) for value in (10, 20)]
+        frames[0].save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=frames[1:])
+        read_picture(tmp_path / "two.jpg")
+
+    def test_more_pixels_where_they_are_allowed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        Image.new("RGB", (40, 40)).save(tmp_path / "large.png")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+        assert read_picture(tmp_path / "large.png", max_pixels=1600).shape == (40, 40, 3)
+        with pytest.raises(ValueError, match=r"large\.png is too large: more than 1,500 pixels"):
+            read_picture(tmp_path / "large.png", max_pixels=1500)
+        assert Image.MAX_IMAGE_PIXELS == 500
+
+    def test_heic_without_its_reader_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+        with pytest.raises(ValueError, match=r"a\.heic is a HEIC picture, .*: pip install 'epcore\[heif\]' reads it"):
+            read_picture(tmp_path / "a.heic")
+
+    def test_heic(self, tmp_path: Path, corners: np.ndarray) -> None:
+        heif = pytest.importorskip("pillow_heif")
+        heif.register_heif_opener()
+        large = np.repeat(np.repeat(corners, 32, 0), 32, 1)
+        Image.fromarray(large).save(tmp_path / "a.heic", quality=-1)
+        pixels = read_picture(tmp_path / "a.heic")
+        assert pixels.shape == large.shape
+        assert np.abs(pixels[16::32, 16::32].astype(int) - corners).max() < 16

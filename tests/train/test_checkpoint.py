@@ -1,14 +1,9 @@
-"""Checkpoints: whole or not at all, and a killed run ends where an uninterrupted one does, bit for bit."""
+"""Checkpoints: whole or not at all, for the run they belong to; what is killed: `test_kills.py`."""
 
 from __future__ import annotations
 
 import errno
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +11,7 @@ import numpy as np
 import pytest
 from train_helpers import assert_same_state, tiny
 
-from epcore.base import files
+from epcore.base import staging
 from epcore.models import EfficientPose
 from epcore.train.checkpoint import Checkpoint
 from epcore.train.config import TrainConfig
@@ -82,15 +77,15 @@ def test_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with Trainer(tiny(), folder) as trainer:
         trainer.run(should_stop=lambda: trainer.steps_done == 2)
         good = (folder / "checkpoint.npz").read_bytes()
-        create = files._create
+        open_descriptor = os.fdopen
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_create", lambda beside, path: FullDisk(create(beside, path), room))
+            patch.setattr(staging.os, "fdopen", lambda number, mode: FullDisk(open_descriptor(number, mode), room))
             with pytest.raises(
                 OSError, match=r"no space left to write .*checkpoint\.npz; an earlier checkpoint there is still good"
             ):
                 trainer.run()
     assert (folder / "checkpoint.npz").read_bytes() == good
-    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.npz", "config.toml", "log.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.npz", "config.toml", "log.jsonl"]  # unlocked again
     with Trainer.resume(folder) as resumed, Trainer(tiny(), tmp_path / "whole") as whole:
         assert resumed.run()
         assert whole.run()
@@ -156,45 +151,3 @@ def test_damaged_and_missing_files(run: Path, tmp_path: Path) -> None:
         Checkpoint.load(tmp_path / "nothing.npz")
     with pytest.raises(FileNotFoundError, match=r"there is no run to resume"):
         Trainer.resume(tmp_path)
-
-
-STEPS_A_LIFE = (1, 4)
-
-
-def _kill_and_resume(folder: Path, times: int) -> None:
-    rng = random.Random(times)
-    config = tiny(pictures=16, epochs=max(2, times), average=0.9, validate_every=2, checkpoint_every=1)
-    with Trainer(config, folder / "whole") as whole:  # 4 steps an epoch
-        whole.run()
-    killed = folder / "killed"
-    (folder / "killed.toml").write_text(config.to_toml())
-    begin = [sys.executable, "-m", "epcore", "train", "--output", str(killed)]
-    log = killed / "log.jsonl"
-    for life in range(times):
-        resume = ["--resume"] if (killed / "config.toml").exists() else ["--config", str(folder / "killed.toml")]
-        process = subprocess.Popen([*begin, *resume], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        seen, target = None, rng.randint(*STEPS_A_LIFE)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            steps = log.read_text().count('"step", "step"') if log.exists() else 0
-            restarted = log.exists() and log.read_text().count('"event": "resume"') == life
-            if restarted and seen is None:
-                seen = steps
-            if seen is not None and steps >= seen + target:
-                break
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() in (-signal.SIGKILL, 0)
-        assert seen is not None, "the process never came so far as to train"
-    subprocess.run([*begin, "--resume"], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    assert_same_state(Checkpoint.load(folder / "whole/checkpoint.npz"), Checkpoint.load(killed / "checkpoint.npz"))
-
-
-def test_killed_three_times(tmp_path: Path) -> None:
-    _kill_and_resume(tmp_path, 3)
-
-
-@pytest.mark.slow
-def test_killed_twenty_times(tmp_path: Path) -> None:
-    _kill_and_resume(tmp_path, 20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 
 import epcore
+from epcore.cli import main
 from epcore.export.keras import export_keras
 from epcore.export.weights import export_weights
+from epcore.weights_tools.formats import is_epcore_file
+from epcore.weights_tools.read import read_weights
 
 MODEL = epcore.EfficientNet("B0", blocks=1)
 
@@ -52,16 +56,39 @@ def test_truncated_at_fifty_places(good: bytes, tmp_path: Path) -> None:
         assert attempt(good[:cut], tmp_path / "w.h5"), f"cut at {cut}"
 
 
-def test_a_thousand_flipped_bits(good: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "message", "trusted"),
+    [
+        ("segfault", "ended the process that was to read it, by SIGSEGV", False),
+        ("keyerror", "is damaged", False),
+        ("keyerror", "is damaged", True),
+        ("memory_4gb", "is damaged", False),
+    ],
+)
+def test_files_that_did_harm(
+    name: str, message: str, trusted: bool, data_path: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One ended the process inside libhdf5, one showed a traceback, one took 4 GB."""
+    path = data_path(f"hostile/{name}.h5")
+    if trusted:
+        assert not is_epcore_file(path)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_weights(path, trusted=trusted)
+    assert str(path) in str(caught.value)
+    assert main(["weights", "inspect", str(path)]) == 2
+    assert capsys.readouterr().err.startswith(f"epcore: error: {path} is damaged")
+
+
+def test_three_hundred_flipped_bits(good: bytes, tmp_path: Path) -> None:
     """A flipped bit in a value may go unseen (it is still a number); in the structure it must end in an error."""
     rng = np.random.default_rng(1)
     structure = [i for i in range(len(good)) if i < 4096 or i % 7 == 0]
     refused = 0
-    for place in rng.choice(structure, 1000):
+    for place in rng.choice(structure, 300):
         damaged = bytearray(good)
         damaged[place] ^= 1 << int(rng.integers(8))
         refused += bool(attempt(bytes(damaged), tmp_path / "w.h5"))
-    assert refused > 50
+    assert refused > 15
 
 
 def edited(good: bytes, edit: object) -> bytes:

@@ -1,0 +1,24 @@
+"""Weight files of any format as arrays: opened in a process of their own, or, where the caller trusts them, in this one."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from epcore.base.guarded import read_guarded
+from epcore.weights_tools.weight_file import Layer, WeightFile
+
+
+def read_weights(path: str | PathLike[str], *, trusted: bool = False) -> WeightFile:
+    """Every array of a weight file. trusted: open it here, which is sooner and harmless for files of one's own.
+
+    Raises OSError where it cannot be read; ValueError, naming the file, where it is damaged, of no known format, or cannot be
+    read within the memory and time that files of its size need (`epcore.base.guarded`).
+    """
+    if trusted:
+        from epcore.weights_tools.formats import read_weights_here
+
+        return read_weights_here(path)
+    plain = read_guarded("epcore.weights_tools.formats:plain_weights", path)
+    arrays = {(layer, role): array for layer, role, array in plain["arrays"]}
+    layers = {name: Layer(**facts) for name, facts in plain["layers"].items()}
+    return WeightFile(**plain | {"arrays": arrays, "layers": layers})
