@@ -197,8 +197,13 @@ class TrainConfig:
                 )
 
 
+LONGEST = 32 << 10  # bytes of a configuration; all options with their meanings have a tenth
+
+
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Fields of a configuration file; whole numbers are taken for fields that are floats."""
+    if (size := os.path.getsize(path)) > LONGEST:  # keys of many dots take the square of their length
+        raise ValueError(f"{path} has {size} bytes, a configuration has {LONGEST} at most")
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

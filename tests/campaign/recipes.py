@@ -146,5 +146,6 @@ RECIPES: dict[str, Recipe] = {
     "vectors of no network": Recipe("vectors", "v.npz", lambda: vectors(MARKED), "is damaged", "command"),
     "vectors of no kind": Recipe("vectors", "v.npz", lambda: vectors(MARKED | {"kind": []}), "is damaged", "command"),
     "configuration of another type": Recipe("config", "c.toml", lambda: b"split_seed = ''", "expected int"),
-    "configuration that is nested": Recipe("config", "c.toml", lambda: b"a = " + b"[" * 100_000, "c.toml"),
+    "configuration of dots": Recipe("config", "c.toml", lambda: b"a." * 100_000 + b"a = 1", "32768 at most"),
+    "configuration that is nested": Recipe("config", "c.toml", lambda: b"a = " + b"[" * 30_000, "c.toml"),
 }
