@@ -188,7 +188,7 @@ def test_a_wrong_number_of_threads_is_one_line(
 ) -> None:
     monkeypatch.setenv("EPCORE_THREADS", threads)
     shown = threads if threads.isdecimal() and len(threads) < 10 else repr(threads)
-    for words in (["predict", str(folder / "p.png")], ["kernel", "conv2d"], ["evaluate", "--pictures", "1"], ["readiness"]):
+    for words in (["predict", str(folder / "p.png")], ["evaluate", "--pictures", "1"], ["readiness"]):
         assert main(words) == 2
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epcore: error:")]
         assert len(said) == 1 and f"EPCORE_THREADS is {shown}, expected" in said[0]

@@ -67,6 +67,6 @@ def decoding(name: str, otherwise: str = "") -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(str(error) if name in str(error) else f"{name} is damaged: {error}") from None
+        raise ValueError(str(error) if name in str(error) else f"{name} is damaged{otherwise}: {error}") from None
     except Exception as error:  # decoders meet damaged bytes with whatever exception they run into
         raise ValueError(f"{name} is damaged{otherwise}: {error or type(error).__name__}") from None

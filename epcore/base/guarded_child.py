@@ -101,9 +101,12 @@ def _send(answers: BinaryIO, shared: int | None, answer: list[object]) -> None:
 
     text, arrays = encode(answer)
     if shared is not None:
-        os.lseek(shared, 0, os.SEEK_SET)
-        for array in arrays:
-            _write_all(shared, array)
+        try:
+            os.lseek(shared, 0, os.SEEK_SET)
+            for array in arrays:
+                _write_all(shared, array)
+        except OSError:  # less room than the arrays take, by a limit on files' size for one
+            shared = None
     answers.write(len(text).to_bytes(8, "little"))
     answers.write(text)
     if shared is None:

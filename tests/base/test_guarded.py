@@ -149,6 +149,7 @@ def test_after_idling_another_process_serves(file: Path) -> None:
 
 def test_an_interpreter_that_cannot_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded._end_all()
+    monkeypatch.delitem(sys.modules, "multiprocessing.spawn", raising=False)  # which has its own idea of where Python is
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
     with pytest.raises(OSError, match=r"cannot start .*nowhere, in which files are opened \(trusted=True"):
         read("whole", file)

@@ -107,8 +107,8 @@ def test_files_left_over_are_failures(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_death_hanging_and_memory_are_failures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Of workers that are other programs than ours."""
     monkeypatch.setattr(run, "work", misbehave)
-    monkeypatch.setattr(run, "SECONDS", 1.0)
-    monkeypatch.setattr(run, "WAITING", 3.0)
+    monkeypatch.setattr(run, "SECONDS", 2.0)
+    monkeypatch.setattr(run, "WAITING", 60.0)
     monkeypatch.setattr(run, "BYTES", 2 * 10**8)
     worker = run.Worker(str(tmp_path))
     for number, outcome in ((0, CRASH), (1, HANG), (2, MEMORY)):
@@ -125,7 +125,9 @@ def misbehave(pipe: Any, folder: str) -> None:
         if case[1] == 0:
             os.abort()
         held = np.ones(4 * 10**7) if case[1] == 2 else None
-        time.sleep(0.2 if case[1] == 2 else 100)
+        while case[1] == 1:
+            pass
+        time.sleep(1)
         pipe.send(("split", "library", {"outcome": attempt.RIGHT, "said": ""}))
         del held
 

@@ -85,7 +85,7 @@ def test_bad_tensors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.usefixtures("untrained")
 def test_files_that_hold_no_tensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = "x.npy is not a .npy file of plain numbers"
+    expected = "x.npy is damaged or no .npy file of plain numbers"
     assert expected in refused(b"", tmp_path, capsys)
     assert expected in refused(b"something else", tmp_path, capsys)
     assert expected in refused(np.array([{"run": "me"}], object), tmp_path, capsys)

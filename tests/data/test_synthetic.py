@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from places import exit_code
 
 from epcore.cli import main
 from epcore.data import paint
@@ -208,5 +209,5 @@ def test_sample_command(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(Image.open(folder / annotations[1]["image"])), record.pixels())
     assert [point["name"] for point in annotations[1]["keypoints"]] == list(KEYPOINTS)
     assert main(["data", "sample", str(tmp_path / "drawn"), "--count", "1", "--overlay"]) == 0
-    assert main(["data", "sample", str(tmp_path / "wrong"), "--count", "0"]) == 2
+    assert exit_code(["data", "sample", str(tmp_path / "wrong"), "--count", "0"]) == 2
     assert not (tmp_path / "wrong").exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import exit_code
 from port_helpers import Port, randomized
 
 import epcore
@@ -275,14 +276,14 @@ def test_bad_input(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
         ([str(tmp_path / "broken.npz"), "--vectors", vectors], "damaged"),
         ([str(tmp_path / "missing.npz"), "--vectors", vectors], "missing.npz"),
         ([good, "--vectors", good], "make it with `epcore vectors`"),
-        ([good, "--vectors", vectors, "--tolerance", "-1"], "expected a positive number"),
+        ([good, "--vectors", vectors, "--tolerance", "-1"], "expected a number above 0"),
         ([good, "--vectors", vectors, "--names", str(tmp_path / "list.json")], "no JSON object"),
         ([good, "--vectors", vectors, "--json", str(tmp_path / "no" / "x.json")], "no folder"),
         ([str(tmp_path / "port.txt"), "--vectors", vectors], "expected .npz or .h5"),
     ):
-        assert main(["diff", *arguments]) == 2
+        assert exit_code(["diff", *arguments]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
-        assert error.startswith("epcore: error: ") and words in error
+        assert error.startswith(("epcore: error: ", "epcore diff: error: ")) and words in error
 
 
 def test_wrong_shape_and_nan(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

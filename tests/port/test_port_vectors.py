@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import exit_code
 
 import epcore
 from epcore.cli import main
@@ -228,16 +229,16 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--output", str(tmp_path / "v.txt")], "expected .npz or .h5"),
         (["--output", str(tmp_path / "no" / "v.npz")], "no folder"),
         (["--output", output, "--size", "100"], "expected a multiple of 16"),
-        (["--output", output, "--batch", "0"], "expected 1 or more"),
-        (["--output", output, "--seed", "-1"], "expected 0 or more"),
+        (["--output", output, "--batch", "0"], "expected a whole number from 1"),
+        (["--output", output, "--seed", "-1"], "expected a whole number from 0"),
         (["--output", output, "--input", str(tmp_path / "wrong.npy")], "expected (N, height, width, 3)"),
         (["--output", output, "--input", str(tmp_path / "double.npy")], "float32"),
         (["--output", output, "--model", "VI"], "VI"),
         (["--output", output, "--model", "II"], "no weights for EfficientPose II"),
     ):
-        assert main(["vectors", *arguments]) == 2
+        assert exit_code(["vectors", *arguments]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
-        assert error.startswith("epcore: error: ") and words in error
+        assert error.startswith(("epcore: error: ", "epcore vectors: error: ")) and words in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["double.npy", "wrong.npy"]
 
 

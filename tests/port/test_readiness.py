@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from places import exit_code
 from tolerances import EPS, epsilons, outputs_and_bounds
 
 from epcore.cli import main
@@ -501,8 +502,8 @@ class TestCommand:
         ("arguments", "message"),
         [
             (["none.jpg"], "there is no picture none.jpg"),
-            (["--pictures", "0"], "--pictures is 0, expected 1 or more"),
-            (["--seed", "-1"], "--seed is -1, expected 0 or more"),
+            (["--pictures", "0"], "argument --pictures: is '0', expected a whole number from 1"),
+            (["--seed", "-1"], "argument --seed: is '-1', expected a whole number from 0"),
             (["picture.jpg", "--seed", "1"], "--seed is for synthetic figures, and pictures are named"),
             (["--model", "II"], "no weights for EfficientPose II"),
             (["--model", "V"], "V"),
@@ -512,9 +513,9 @@ class TestCommand:
         ],
     )
     def test_one_line(self, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["readiness", *arguments]) == 2
+        assert exit_code(["readiness", *arguments]) == 2
         error = capsys.readouterr().err
-        assert error.startswith("epcore: error: ") and error.count("\n") == 1
+        assert error.startswith(("epcore: error: ", "epcore readiness: error: ")) and error.count("\n") == 1
         assert message in error
 
 
