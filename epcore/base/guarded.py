@@ -101,7 +101,7 @@ def _error(name: str, kind: str, number: int | None, text: str, file: str | None
     if kind == "MemoryError":
         return ValueError(f"{name} is damaged, or too large: it could not be read in the memory that it may take")
     if isinstance(error, type) and issubclass(error, OSError):
-        return OSError(number, text, file) if number is not None else error(text)
+        return OSError(number, text, file or name) if number is not None else error(text)
     if error is ValueError and name in text:
         return ValueError(text)
     if kind in ("ImportError", "ModuleNotFoundError"):

@@ -86,7 +86,7 @@ def _answer(request: dict[str, Any], reader: Callable[[str], object], answers: B
         answer = _description(error)
     try:
         _send(answers, shared, answer)
-    except (TypeError, ValueError, RecursionError, MemoryError) as error:  # from encoding, before anything was sent
+    except (TypeError, ValueError, RecursionError, MemoryError, OSError) as error:  # from encoding, before anything was sent
         _send(answers, None, _description(error))
 
 
@@ -101,12 +101,9 @@ def _send(answers: BinaryIO, shared: int | None, answer: list[object]) -> None:
 
     text, arrays = encode(answer)
     if shared is not None:
-        try:
-            os.lseek(shared, 0, os.SEEK_SET)
-            for array in arrays:
-                _write_all(shared, array)
-        except OSError:  # less room than the arrays take, by a limit on files' size for one
-            shared = None
+        os.lseek(shared, 0, os.SEEK_SET)
+        for array in arrays:
+            _write_all(shared, array)
     answers.write(len(text).to_bytes(8, "little"))
     answers.write(text)
     if shared is None:
@@ -129,6 +126,8 @@ def _limit(memory: int, seconds: float) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError, ValueError):  # shared memory is a file for the system; the limit is meant for what commands write
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
     with suppress(OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:
         bound = int(file.read().split()[0]) * resource.getpagesize() + memory
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
