@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pose_oracles import peaks_of_whole_maps
 from scipy.ndimage import gaussian_filter
 
 from epcore.pose.decode import SIGMA, decode
 from epcore.pose.peaks import TILE, find_peaks, window
 
 KINDS = ("noise", "steps", "hills", "even", "negative")
-
-
-def by_whole_maps(maps: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """What `find_peaks` should give: smooth all of it, look at all of it. sigma 0: no smoothing."""
-    planes = np.ascontiguousarray(maps.transpose(2, 0, 1))
-    if sigma:
-        planes = gaussian_filter(planes, sigma, mode="nearest", axes=(1, 2))
-    flat = planes.reshape(len(planes), -1)
-    places = flat.argmax(axis=1)
-    return places, flat[np.arange(len(flat)), places]
 
 
 def made_up(kind: str, shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
@@ -42,7 +33,7 @@ def test_peaks_are_those_of_whole_maps(kind: str, dtype: type, sigma: float, rng
     for H, W in zip(rng.permutation(sides), rng.permutation(sides), strict=True):
         maps = made_up(kind, (int(H), int(W), int(rng.integers(1, 20))), rng).astype(dtype)
         places, values = find_peaks(maps, weights)
-        expected = by_whole_maps(maps, sigma)
+        expected = peaks_of_whole_maps(maps, sigma)
         np.testing.assert_array_equal(places, expected[0])
         np.testing.assert_array_equal(values, expected[1])
         assert values.dtype == dtype
@@ -55,7 +46,7 @@ def test_the_best_tile_may_not_be_the_one_of_the_highest_value(dtype: type) -> N
         maps = np.zeros((64, 64, 1), dtype)
         maps[63, 0] = 1
         maps[y - 4 : y + 4, 30:34] = 0.8
-        np.testing.assert_array_equal(find_peaks(maps, window(1))[0], by_whole_maps(maps, 1)[0])
+        np.testing.assert_array_equal(find_peaks(maps, window(1))[0], peaks_of_whole_maps(maps, 1)[0])
 
 
 @pytest.mark.parametrize("side", [224, 368])
@@ -68,7 +59,7 @@ def test_maps_of_figures(side: int, rng: np.random.Generator) -> None:
         maps = (maps * rng.uniform(0.05, 1, 16) + rng.normal(0, 0.01, (side, side, 16))).astype(np.float32)
         for sigma in (0.0, SIGMA):
             found = find_peaks(maps, window(sigma) if sigma else np.ones(1))
-            for got, expected in zip(found, by_whole_maps(maps, sigma), strict=True):
+            for got, expected in zip(found, peaks_of_whole_maps(maps, sigma), strict=True):
                 np.testing.assert_array_equal(got, expected)
 
 

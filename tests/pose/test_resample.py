@@ -10,28 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pose_oracles import taps_as_matrix, values_by_matrices
 
 import epcore
 from epcore.kernels.cpu.crew import crew
-from epcore.pose import Geometry, fit_square, normalize, preprocess
+from epcore.pose import fit_square, normalize, preprocess
 from epcore.pose.resample import ALONE, taps
 
 SIDES = {"width": st.integers(1, 300), "height": st.integers(1, 300), "size": st.integers(1, 120)}
 
 
-def matrix(size: int, target: int) -> np.ndarray:
-    """(target,size): column k is what `taps` make of a one at k. Its windows lie within the axis."""
-    axis = taps(size, target)
-    whole = np.zeros((target, size))
-    assert axis.starts.min() >= 0
-    assert axis.starts.max() + axis.count <= size
-    for i, start in enumerate(axis.starts):
-        whole[i, start : start + axis.count] = axis.weights[i]
-    return whole
-
-
 def by_definition(size: int, target: int) -> np.ndarray:
-    """The same from the definition: each value interpolated between two averages of mirrored neighbours."""
+    """The matrix from the definition: each value interpolated between two averages of mirrored neighbours."""
     scale = size / target
     sigma = max(0.0, (scale - 1) / 2)
     radius = int(4 * sigma + 0.5)
@@ -49,16 +39,9 @@ def by_definition(size: int, target: int) -> np.ndarray:
     return whole
 
 
-def exact_levels(picture: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """(rows,columns,3) float64 before truncation, by matrices of whole axes."""
-    rows = matrix(picture.shape[0], geometry.resized_height)
-    columns = matrix(picture.shape[1], geometry.resized_width)
-    return np.einsum("ij,jkc,lk->ilc", rows, picture.astype(np.float64), columns, optimize=True)
-
-
 def check_levels(picture: np.ndarray, size: int) -> None:
     square, geometry = fit_square(picture, size)
-    values = exact_levels(picture, geometry)
+    values = values_by_matrices(picture, geometry)
     rows = slice(geometry.top, geometry.top + geometry.resized_height)
     columns = slice(geometry.left, geometry.left + geometry.resized_width)
     clear = np.abs(values - np.round(values)) > 1e-6  # elsewhere rounding decides
@@ -72,7 +55,7 @@ def check_levels(picture: np.ndarray, size: int) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_taps_are_the_definition(size: int, target: int) -> None:
-    np.testing.assert_allclose(matrix(size, target), by_definition(size, target), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(taps_as_matrix(size, target), by_definition(size, target), rtol=0, atol=1e-13)
 
 
 @settings(max_examples=100, deadline=None)
