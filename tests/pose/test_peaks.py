@@ -92,3 +92,19 @@ def test_maps_of_any_layout_and_type(rng: np.random.Generator) -> None:
     for name, view in views.items():
         np.testing.assert_array_equal(decode(view)[0], points, err_msg=name)
         np.testing.assert_array_equal(decode(view)[1], scores, err_msg=name)
+
+
+def test_of_equal_peaks_the_first_row_wins_whatever_the_tile() -> None:
+    maps = np.zeros((2 * TILE, 2 * TILE, 1), np.float32)
+    maps[5, 2] = maps[1, TILE + 4] = 1
+    assert find_peaks(maps, np.ones(1))[0] == 2 * TILE + TILE + 4
+
+
+def test_a_smoothed_peak_may_lie_above_all_values_of_its_tile() -> None:
+    """Rows of 1 and -1 below a tile of 0.3 lift its last row to 0.38, above the 0.35 found before."""
+    maps = np.full((4 * TILE, TILE, 1), -1.0, np.float32)
+    maps[:TILE] = 0.35
+    maps[2 * TILE : 3 * TILE], maps[3 * TILE] = 0.3, 1
+    places, values = find_peaks(maps, window(1))
+    assert places == peaks_of_whole_maps(maps, 1)[0] == (3 * TILE - 1) * TILE
+    assert values == peaks_of_whole_maps(maps, 1)[1]
