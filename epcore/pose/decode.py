@@ -7,10 +7,12 @@ keeps single-pixel peaks from winning; in real-time mode a peak below 0.3 counts
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+
+from epcore.pose.peaks import find_peaks, window
 
 THRESHOLD = 0.3  # of the release's real-time mode
 SIGMA = 1.0  # of the smoothing, pixels of the map
+_SMOOTHING, _AS_IT_IS = window(SIGMA), np.ones(1)
 
 
 def decode(maps: np.ndarray, *, real_time: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -18,18 +20,15 @@ def decode(maps: np.ndarray, *, real_time: bool = False) -> tuple[np.ndarray, np
 
     points: x, y as fractions of the map's width and height, (0, 0) the outer corner of the first pixel; a missing keypoint
     (real-time mode only) is NaN, NaN. scores: the value at the peak of the maps searched, that is, after smoothing if there
-    was any. Of equal peaks the first in reading order wins. Raises ValueError for another number of axes or an empty map.
+    was any. Of equal peaks the first in reading order wins. A map that holds NaN or infinite values has no keypoint either:
+    NaN, NaN, its score NaN. Raises ValueError for another number of axes or an empty map.
     """
     if maps.ndim != 3 or 0 in maps.shape:
         raise ValueError(f"maps have shape {maps.shape}, expected (height, width, keypoints)")
-    H, W, J = maps.shape
-    planes = np.ascontiguousarray(maps.transpose(2, 0, 1))
-    if not real_time:
-        planes = gaussian_filter(planes, SIGMA, mode="nearest", axes=(1, 2))
-    flat = planes.reshape(J, H * W)
-    peak = flat.argmax(axis=1)
-    scores = flat[np.arange(J), peak].astype(np.float64)
+    H, W, _ = maps.shape
+    maps = maps.astype(maps.dtype if maps.dtype in (np.float32, np.float64) else np.float64, copy=False)
+    peak, values = find_peaks(maps, _AS_IT_IS if real_time else _SMOOTHING)
+    scores = values.astype(np.float64)
     points = np.stack([(peak % W + 0.5) / W, (peak // W + 0.5) / H], axis=1)
-    if real_time:
-        points[scores < THRESHOLD] = np.nan
+    points[np.isnan(scores) | (real_time & (scores < THRESHOLD))] = np.nan
     return points, scores

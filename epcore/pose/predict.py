@@ -86,8 +86,9 @@ def predict_pixels(pixels: np.ndarray, engine: Engine, *, real_time: bool = Fals
     maps = to_numpy(engine(x).final)[0]
     if maps.shape[-1] != len(KEYPOINTS):
         raise ValueError(f"the model gives {maps.shape[-1]} confidence maps, expected {len(KEYPOINTS)}")
-    require_numbers(maps[None], engine, x)
     fractions, scores = decode(maps, real_time=real_time)
+    if np.isnan(scores).any():  # found while decoding: no further look at maps that are numbers
+        require_numbers(maps[None], engine, x)
     keypoints = tuple(
         Keypoint(name, _number(x), _number(y), float(score))
         for name, (x, y), score in zip(KEYPOINTS, geometry.to_picture(fractions), scores, strict=True)

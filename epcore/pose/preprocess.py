@@ -5,16 +5,19 @@ and normalised per channel. Black padding is therefore not zero in the input. Th
 
 From n to t pixels: where t < n a Gaussian of sigma (n/t - 1)/2 against aliasing, then linear interpolation, borders mirrored
 (the defaults of scikit-image's `rescale`, which the release calls). Both steps are linear and act on rows and columns
-separately, so each axis is one matrix product y = A x with A (t,n).
+separately, so each value is a weighted sum of a few, along one axis and then along the other (resample.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
+from epcore.kernels.cpu.arrays import empty
 from epcore.pose.picture import Picture, read_picture
+from epcore.pose.resample import CHUNK, resample
 
 MEAN = np.array([0.485, 0.456, 0.406])  # of ImageNet, RGB, on a scale of 0 to 1
 STD = np.array([0.229, 0.224, 0.225])
@@ -22,9 +25,6 @@ PREPROCESSING = {  # mean and std on a scale of 0 to 1; Keras calls these modes 
     "imagenet": (MEAN, STD),  # EfficientPose
     "signed": (np.full(3, 0.5), np.full(3, 0.5)),  # EfficientPose Lite: pixel / 127.5 - 1
 }
-
-_CHUNK = 1 << 22  # values converted to float64 at a time: bounds the memory that a large picture takes
-_ROUNDING = 1e-9  # added before truncation: an even grey of 200 stays 200 though the weights sum to 1 - 1e-16
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,18 @@ def preprocess(image: Picture, size: int, preprocessing: str = "imagenet") -> tu
 
 
 def preprocess_pixels(pixels: np.ndarray, size: int, preprocessing: str = "imagenet") -> tuple[np.ndarray, Geometry]:
-    """`preprocess` for what `read_picture` gave, (H,W,3) uint8."""
-    square, geometry = fit_square(pixels, size)
-    return normalize(square, preprocessing)[None], geometry
+    """`preprocess` for what `read_picture` gave, (H,W,3) uint8: `normalize` of `fit_square`, written at once."""
+    geometry = Geometry.fit(pixels.shape[1], pixels.shape[0], size)
+    x = empty((1, size, size, 3))
+    _place(pixels, geometry, _normalized_levels(preprocessing), x[0])
+    return x, geometry
 
 
 def fit_square(picture: np.ndarray, size: int) -> tuple[np.ndarray, Geometry]:
     """picture (H,W,3) uint8 -> (size,size,3) uint8: resized, truncated to whole levels, centred on black."""
     geometry = Geometry.fit(picture.shape[1], picture.shape[0], size)
-    resized = _resize(picture, geometry.resized_height, geometry.resized_width)
-    square = np.zeros((size, size, 3), np.uint8)
-    rows = slice(geometry.top, geometry.top + geometry.resized_height)
-    columns = slice(geometry.left, geometry.left + geometry.resized_width)
-    square[rows, columns] = resized + _ROUNDING
+    square = np.empty((size, size, 3), np.uint8)
+    _place(picture, geometry, _LEVELS, square)
     return square, geometry
 
 
@@ -102,39 +101,25 @@ def normalize(square: np.ndarray, preprocessing: str = "imagenet") -> np.ndarray
     return x
 
 
-def _resize(picture: np.ndarray, height: int, width: int, *, chunk: int = _CHUNK) -> np.ndarray:
-    """picture (H,W,3) -> float64 (height,width,3), 0..255."""
-    H, W, C = picture.shape
-    rows, columns = _resize_matrix(H, height), _resize_matrix(W, width)
-    narrow = np.empty((height, W, C))
-    step = max(1, chunk // (H * C))
-    for start in range(0, W, step):
-        part = picture[:, start : start + step].reshape(H, -1).astype(np.float64)
-        narrow[:, start : start + step] = (rows @ part).reshape(height, -1, C)
-    by_column = narrow.transpose(1, 0, 2).reshape(W, -1)
-    return (columns @ by_column).reshape(width, height, C).transpose(1, 0, 2)
+def _place(picture: np.ndarray, geometry: Geometry, levels: np.ndarray, square: np.ndarray) -> None:
+    """The picture into the square, where the geometry says, in terms of the levels."""
+    size = geometry.resized_height, geometry.resized_width
+    resample(picture, size, levels, square, (geometry.top, geometry.left))
 
 
-def _resize_matrix(size: int, target: int) -> np.ndarray:
-    """(target,size) float64; row i weighs the input values around the centre of output value i. Rows sum to 1."""
-    scale = size / target
-    centre = (np.arange(target) + 0.5) * scale - 0.5
-    low = np.floor(centre).astype(int)
-    fraction = (centre - low)[:, None]
-    sigma = max(0.0, (scale - 1) / 2)
-    radius = int(4 * sigma + 0.5)
-    offsets = np.arange(-radius, radius + 1)
-    blur = np.exp(-0.5 * (offsets / sigma) ** 2) if radius else np.ones(1)
-    blur /= blur.sum()
-
-    matrix = np.zeros((target, size))
-    output = np.arange(target)[:, None]
-    np.add.at(matrix, (output, _mirror(low[:, None] + offsets, size)), (1 - fraction) * blur)
-    np.add.at(matrix, (output, _mirror(low[:, None] + 1 + offsets, size)), fraction * blur)
-    return matrix
+_LEVELS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)  # (256,3): there are no other values
+_LEVELS.flags.writeable = False
 
 
-def _mirror(index: np.ndarray, size: int) -> np.ndarray:
-    """Indices beyond the border, mirrored about the centre of the border value: -1 -> 1, size -> size - 2."""
-    last = size - 1
-    return np.abs((index + last) % (2 * last) - last) if last else np.zeros_like(index)
+@cache
+def _normalized_levels(preprocessing: str) -> np.ndarray:
+    levels = normalize(_LEVELS, preprocessing)
+    levels.flags.writeable = False
+    return levels
+
+
+def _resize(picture: np.ndarray, height: int, width: int, *, chunk: int = CHUNK) -> np.ndarray:
+    """picture (H,W,3) -> float64 (height,width,3), 0..255: what `fit_square` truncates, for tests of its exactness."""
+    resized = np.empty((height, width, 3))
+    resample(picture, (height, width), None, resized, chunk=chunk)
+    return resized

@@ -145,6 +145,17 @@ class Crew:
             finally:
                 self._busy = False
 
+    def share(self, work: Callable[[int], None]) -> None:
+        """`run` within `call`, where no call is in progress; else work(0), alone in this thread, without waiting for a turn."""
+        if self._turn.acquire(blocking=False):
+            try:
+                if not self._busy:
+                    self.call(lambda: self.run(work))
+                    return
+            finally:
+                self._turn.release()
+        work(0)
+
     def run(self, work: Callable[[int], None]) -> None:
         """work(thread) on several threads at once, 0 being the caller, each number at most once. Within `call`.
 

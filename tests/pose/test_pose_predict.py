@@ -8,13 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from pose_oracles import peaks_of_whole_maps, values_by_matrices
 from scipy.ndimage import gaussian_filter
 from tolerances import outputs_and_bounds, settle
 
 import epcore
-from epcore.pose import Keypoint, Pose, predict
-from epcore.pose.decode import SIGMA
+from epcore.data.synthetic import SyntheticFigures
+from epcore.pose import Geometry, Keypoint, Pose, normalize, predict
+from epcore.pose.decode import SIGMA, THRESHOLD
 from epcore.pose.preprocess import preprocess
+from epcore.pose.resample import ROUNDING
 from epcore.pose.skeleton import KEYPOINTS
 
 
@@ -132,3 +135,28 @@ def test_release_keypoints_of_the_photo(variant: str, real_time: bool, data_path
     expected = golden["photo/coords_realtime" if real_time else "photo/coords"] * 1024
     assert np.abs(pose.points - expected).max() <= 1024 / model.resolution + 1e-9
     assert (pose.scores > 0.3).all()
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])
+def test_keypoints_of_figures_are_those_of_whole_matrices_and_whole_maps(count: int, data_path) -> None:
+    """The release's network on pictures of several sizes and shapes, prepared and decoded both ways: the same keypoints."""
+    model = epcore.EfficientPose("RT")
+    epcore.load_weights(model, data_path("release/EfficientPoseRT.h5"))
+    plan = epcore.compile(model)
+    side = model.resolution
+    for index in range(count):
+        pixels = SyntheticFigures(count, size=(150, 256, 480)[index % 3]).record(index).pixels()
+        pixels = pixels[: len(pixels) * (4 - index % 2) // 4]  # every other one oblong
+        geometry = Geometry.fit(pixels.shape[1], pixels.shape[0], side)
+        square = np.zeros((side, side, 3), np.uint8)
+        rows = slice(geometry.top, geometry.top + geometry.resized_height)
+        columns = slice(geometry.left, geometry.left + geometry.resized_width)
+        square[rows, columns] = values_by_matrices(pixels, geometry) + ROUNDING
+        maps = plan(normalize(square)[None]).final[0]
+        for real_time in (False, True):
+            places, values = peaks_of_whole_maps(maps, 0 if real_time else SIGMA)
+            points = geometry.to_picture(np.stack([(places % side + 0.5) / side, (places // side + 0.5) / side], axis=1))
+            points[real_time & (values < THRESHOLD)] = np.nan
+            pose = predict(pixels, plan, real_time=real_time)
+            np.testing.assert_array_equal(pose.points, points)
+            np.testing.assert_allclose(pose.scores, values, rtol=0, atol=1e-6)

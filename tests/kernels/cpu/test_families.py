@@ -30,6 +30,8 @@ FILES = (
     "test_panels.py",
     "test_scatter.py",
     "test_double_sums.py",
+    "../../pose/test_peaks.py::test_maps_of_figures",
+    "../../pose/test_resample.py::test_grey_levels_of_common_pictures",
 )
 REASONS = executable()
 
@@ -46,7 +48,7 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
         expectations = pool.submit(family_errors.compute_expectations, folder)
 
         def tests(cpu: str) -> subprocess.CompletedProcess[str]:
-            files = [str(Path(__file__).with_name(name)) for name in FILES]
+            files = [f"{Path(__file__).parent}/{name}" for name in FILES]
             return run(cpu, folder, "-m", "pytest", "-q", "-x", "-m", "not slow and not gpu", *files)
 
         def errors(cpu: str) -> subprocess.CompletedProcess[str]:

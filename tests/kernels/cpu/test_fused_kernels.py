@@ -84,3 +84,22 @@ def test_crew_runs_every_thread_once_a_run() -> None:
 
         crew.run(job)
         assert sorted(seen) == [0, 1, 2]
+
+
+def test_a_crew_shares_work_where_it_is_free() -> None:
+    team = Crew(2)
+    came = threading.Barrier(2)
+    team.share(lambda _: came.wait(60) and None)  # both meet there: the caller alone would not get past it
+    alone: list[int] = []
+    team.call(lambda: team.share(alone.append))
+    assert alone == [0]
+    other = threading.Thread(target=lambda: team.share(alone.append))
+    team.call(lambda: (other.start(), other.join(60)))
+    assert alone == [0, 0], "from another thread, while a call is in progress"
+
+    def fail(_: int) -> None:
+        raise LookupError("planted")
+
+    with pytest.raises(LookupError, match="planted"):
+        Crew(1).share(fail)
+    team.share(lambda _: came.wait(60) and None)
