@@ -1,4 +1,5 @@
-"""Numba, told that it runs on AArch64, compiles every kernel that the operators and a plan call; nothing is executed.
+"""Numba, told that it runs on AArch64, compiles every kernel that the operators, a plan, preprocessing and decoding
+call; nothing is executed.
 
     python -m aarch64.compile_kernels CPU FEATURES [network]            one line of JSON a kernel and signature
 
@@ -70,6 +71,8 @@ def call_everything(network: bool) -> None:
     from test_cpu_parity import EXAMPLES, gradient, kernel, normal
 
     import epcore
+    from epcore.pose.peaks import find_peaks, window
+    from epcore.pose.preprocess import preprocess_pixels
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # unwritten results may be any numbers
@@ -80,6 +83,8 @@ def call_everything(network: bool) -> None:
         kernel("conv2d").backward(gradient(y, 7), saved, stride=2)
         y, saved = kernel("mse").forward(*(normal(seed, 1, 4, 4, 3) for seed in range(3)))  # with a mask
         kernel("mse").backward(gradient(y, 7), saved)
+        preprocess_pixels(np.zeros((48, 64, 3), np.uint8), 32)
+        find_peaks(normal(0, 32, 32, 16), window(1.0))
         model = epcore.EfficientPose("RT")
         epcore.compile(model, resolution=32, threads=1)
         if network:
