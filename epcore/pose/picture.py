@@ -11,7 +11,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -39,10 +39,10 @@ def read_picture(image: Picture, *, max_pixels: int | None = None) -> np.ndarray
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if isinstance(image, Image.Image):
-        return _decode(image, getattr(image, "filename", "") or "the picture", max_pixels)
+        return _decode(image, getattr(image, "filename", "") or "the picture")
     if isinstance(image, (str, os.PathLike)) or hasattr(image, "read"):
         with open_picture(image, max_pixels=max_pixels) as opened:
-            return decode_picture(opened, _name(image), max_pixels=max_pixels)
+            return decode_picture(opened, _name(image))
     raise TypeError(
         f"image is a {type(image).__name__}, expected a path, a binary file, a PIL image or a uint8 or uint16 array"
     )
@@ -53,19 +53,24 @@ def open_picture(source: str | os.PathLike[str] | IO[bytes], *, max_pixels: int 
     name = _name(source)
     if isinstance(source, (str, os.PathLike)):
         _check_file(Path(source))
-    with _reading(name, max_pixels):
+    most = max_pixels or _PILLOWS_LIMIT.pixels
+    with _reading(name, most), _PILLOWS_LIMIT.at_least(most):
         try:
-            return Image.open(source)
+            opened = Image.open(source)
         except UnidentifiedImageError:
-            if _is_heif(source) and _has_heif():
-                return Image.open(source)
-            raise ValueError(f"{name} {_unknown(source)}") from None
+            if not (_is_heif(source) and _has_heif()):
+                raise ValueError(f"{name} {_unknown(source)}") from None
+            opened = Image.open(source)
+        if most and opened.width * opened.height > most:
+            opened.close()
+            raise Image.DecompressionBombError
+        return opened
 
 
-def decode_picture(opened: Image.Image, name: str, *, max_pixels: int | None = None) -> np.ndarray:
+def decode_picture(opened: Image.Image, name: str) -> np.ndarray:
     """What `open_picture` gave -> as `read_picture`. Raises as it does."""
     deep = any(";16" in str(tile) for tile in getattr(opened, "tile", ())) or opened.mode.startswith("I")
-    pixels = _decode(opened, name, max_pixels)
+    pixels = _decode(opened, name)
     if deep:
         _say_if_dark(pixels, name)
     frames = _frames(opened)
@@ -87,21 +92,49 @@ def _check_file(path: Path) -> None:
         raise ValueError(f"{path} is empty (zero bytes), expected a picture")
 
 
-_limit = threading.RLock()  # of Pillow's limit, which is the process' own
+class _PillowsLimit:
+    """Of pixels, the process' own: raised while some thread opens a picture that may have more. So who opens one compares its
+    size with what it may have itself; the limit is never below what somebody allows."""
+
+    def __init__(self) -> None:
+        self._lock, self._raised = threading.Lock(), 0
+        self._usual: int | None = None
+
+    @property
+    def pixels(self) -> int:
+        """What it is for all others; 0 where the program has taken it away."""
+        with self._lock:
+            usual = self._usual if self._raised else Image.MAX_IMAGE_PIXELS
+        return 2 * (usual or 0)  # Pillow warns at its limit and refuses at twice that
+
+    @contextmanager
+    def at_least(self, pixels: int) -> Iterator[None]:
+        with self._lock:
+            if not self._raised:
+                self._usual = Image.MAX_IMAGE_PIXELS
+            self._raised += 1
+            if Image.MAX_IMAGE_PIXELS is not None:
+                Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, -(-pixels // 2))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._raised -= 1
+                if not self._raised:
+                    Image.MAX_IMAGE_PIXELS = self._usual
+
+
+_PILLOWS_LIMIT = _PillowsLimit()
 
 
 @contextmanager
-def _reading(name: str, max_pixels: int | None) -> Iterator[None]:
-    """Whatever Pillow raises within the block becomes one of the errors of `read_picture`."""
-    usual = Image.MAX_IMAGE_PIXELS
-    with warnings.catch_warnings(), _limit if max_pixels else nullcontext():
+def _reading(name: str, most: int) -> Iterator[None]:
+    """Whatever Pillow raises within the block becomes one of the errors of `read_picture`. most: pixels, for the message."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about sizes up to the limit, and metadata: neither keeps us from reading it
-        if max_pixels:
-            Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # Pillow warns there and refuses at twice that
         try:
             yield
         except Image.DecompressionBombError:
-            most = max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or 0)
             raise ValueError(
                 f"{name} is too large: more than {most:,} pixels (--max-pixels, max_pixels, allows more)"
             ) from None
@@ -115,13 +148,10 @@ def _reading(name: str, max_pixels: int | None) -> Iterator[None]:
             if isinstance(error, ValueError) and str(error).startswith(name):
                 raise
             raise _damaged(name, error) from None
-        finally:
-            if max_pixels:
-                Image.MAX_IMAGE_PIXELS = usual
 
 
-def _decode(image: Image.Image, name: str, max_pixels: int | None) -> np.ndarray:
-    with _reading(name, max_pixels):
+def _decode(image: Image.Image, name: str) -> np.ndarray:
+    with _reading(name, _PILLOWS_LIMIT.pixels):
         image.load()
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
         return _to_rgb(ImageOps.exif_transpose(image) if turned else image)

@@ -84,7 +84,7 @@ class PictureFiles:
             path = self._paths[index]
             try:
                 with self._opened.pop(index, None) or open_picture(path, max_pixels=self._max_pixels) as opened:
-                    pixels = decode_picture(opened, os.fspath(path), max_pixels=self._max_pixels)
+                    pixels = decode_picture(opened, os.fspath(path))
             except (OSError, ValueError) as error:
                 self._refuse(index, error)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,34 @@ class TestWhatPeopleHave:
         assert read_picture(tmp_path / "large.png", max_pixels=1600).shape == (40, 40, 3)
         with pytest.raises(ValueError, match=r"large\.png is too large: more than 1,500 pixels"):
             read_picture(tmp_path / "large.png", max_pixels=1500)
+        assert Image.MAX_IMAGE_PIXELS == 500
+
+    def test_more_pixels_for_one_thread_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Pillow's limit is the process' own; whoever reads meanwhile has the limit that he always has, above and below it."""
+        Image.new("RGB", (40, 40)).save(tmp_path / "large.png")
+        Image.new("RGB", (20, 20)).save(tmp_path / "small.png")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+        right, said = Image.open, []
+
+        def meanwhile(source: Path) -> Image.Image:
+            monkeypatch.setattr(Image, "open", right)
+
+            def other() -> None:
+                with pytest.raises(ValueError, match=r"large\.png is too large: more than 1,000 pixels"):
+                    open_picture(tmp_path / "large.png")
+                said.append(open_picture(tmp_path / "small.png").size)
+                with pytest.raises(ValueError, match=r"small\.png is too large: more than 399 pixels"):
+                    open_picture(tmp_path / "small.png", max_pixels=399)
+
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+            return right(source)
+
+        for most in (1600, 450):  # more than usual, and less
+            monkeypatch.setattr(Image, "open", meanwhile)
+            read_picture(tmp_path / ("large.png" if most > 1000 else "small.png"), max_pixels=most)
+        assert said == [(20, 20)] * 2
         assert Image.MAX_IMAGE_PIXELS == 500
 
     def test_heic_without_its_reader_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
