@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from epcore.base.files import decoding
 from epcore.base.guarded import read_guarded
-from epcore.data.mat_sizes import MAT_LIMITS, check_declared
+from epcore.data.mat_file import MAT_LIMITS, load_mat
 from epcore.data.mpii_plain import plain_records, records_of
 from epcore.data.record import Person, Record
 from epcore.pose.skeleton import MPII_IDS
@@ -109,11 +108,7 @@ class _NestingError(ValueError):
 
 
 def _load_release(mat: Path) -> Any:
-    check_declared(mat)
-    try:
-        content = loadmat(mat, struct_as_record=False, squeeze_me=True, variable_names=["RELEASE"])
-    except Exception as error:  # the reader meets damaged bytes with whatever exception it runs into
-        raise ValueError(f"{mat} is not a readable .mat file: {str(error) or type(error).__name__}") from None
+    content = load_mat(mat, ["RELEASE"], struct_as_record=False, squeeze_me=True)
     if "RELEASE" not in content:
         raise ValueError(f"{mat} has no variable RELEASE, expected the annotation file of MPII")
     try:

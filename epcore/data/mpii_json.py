@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from epcore.base.guarded import read_guarded
 from epcore.data.json_fields import Entry, as_number, check_crowds
-from epcore.data.mat_sizes import MAT_LIMITS, check_declared
+from epcore.data.mat_file import MAT_LIMITS, load_mat
 from epcore.data.mpii_annotations import Annotations, clean_box
 from epcore.data.record import Person, Record
 from epcore.pose.skeleton import MPII_IDS
@@ -97,7 +96,7 @@ def _head_boxes(path: Path, joints: list[np.ndarray]) -> tuple[np.ndarray | None
         expected = f"expected in {name} beside it" if name else "files of this kind have them for the validation set only"
         return None, 1, [f"no head boxes ({expected}): PCKh cannot be computed, all else can"]
     mat = path.parent / name
-    content = _load(mat)
+    content = read_guarded("epcore.data.mpii_json:plain_head_boxes", mat, MAT_LIMITS)
     boxes = _array(mat, content, "headboxes_src", (2, 2, len(joints)), path)
     truth = _array(mat, content, "pos_gt_src", (_J, 2, len(joints)), path)
     # (corner, axis, person) -> (person, x1 y1 x2 y2)
@@ -108,19 +107,9 @@ def _head_boxes(path: Path, joints: list[np.ndarray]) -> tuple[np.ndarray | None
     )
 
 
-def _load(mat: Path) -> dict[str, Any]:
-    return dict(read_guarded("epcore.data.mpii_json:plain_head_boxes", mat, MAT_LIMITS))
-
-
 def plain_head_boxes(mat: str) -> dict[str, Any]:
     """The variables that are needed of gt_valid.mat and its like, for another process."""
-    names = ["headboxes_src", "pos_gt_src"]
-    check_declared(mat)
-    try:
-        content = loadmat(mat, variable_names=names)
-    except Exception as error:  # as for the original .mat
-        raise ValueError(f"{mat} is not a readable .mat file: {str(error) or type(error).__name__}") from None
-    return {name: content[name] for name in names if name in content}
+    return load_mat(mat, ["headboxes_src", "pos_gt_src"])
 
 
 def _array(mat: Path, content: dict[str, Any], name: str, shape: tuple[int, ...], beside: Path) -> np.ndarray:
