@@ -45,17 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Result:
     """Code 0: everything agrees, 1: something diverges."""
+    from epcore.port.golden import read_golden
     from epcore.port.store import read_vectors
-    from epcore.port.vectors import FORMAT
 
-    golden, port = read_vectors(arguments.vectors), read_vectors(arguments.port)
-    found = golden.manifest.get("epcore_format")
-    if found != FORMAT:
-        raise ValueError(f"{arguments.vectors} has format {found!r}, expected {FORMAT!r}: make it with `epcore vectors`")
-    try:
-        lines, result = (_operators if golden.manifest["kind"] == "operators" else _network)(arguments, golden, port)
-    except (LookupError, TypeError, AttributeError) as error:  # whatever of its manifest is missing, or something else
-        raise ValueError(f"{arguments.vectors} is damaged: its manifest or arrays lack something: {error!r}") from None
+    golden, port = read_golden(arguments.vectors), read_vectors(arguments.port)
+    lines, result = (_operators if golden.manifest["kind"] == "operators" else _network)(arguments, golden, port)
     return Result("\n".join(lines), result, code=0 if result["agrees"] else 1)
 
 

@@ -40,9 +40,7 @@ def compare_operators(
     layout = golden_layout if layout == "auto" else layout
     compared, wrong = 0, []
     for entry in golden.manifest["cases"]:
-        op, prefix = entry["op"], f"cases/{entry['name']}"
-        given = {key.rpartition("/")[2]: array for key, array in golden.arrays.items() if key.startswith(f"{prefix}/")}
-        ours = {name: _ours(array, name, op, golden_layout) for name, array in given.items()}
+        op, prefix, ours = entry["op"], f"cases/{entry['name']}", our_arrays(golden, entry)
         for name in entry["rounding"]:
             theirs = port.get(f"{prefix}/{name}")
             if theirs is None:
@@ -51,7 +49,7 @@ def compare_operators(
             right = ours[name].astype(np.float64)
             array = _fitted(theirs, right.shape, name, layout)
             if array is None:
-                shape = f"its shape is {theirs.shape}, expected {given[name].shape} in {golden_layout}"
+                shape = f"its shape is {theirs.shape}, expected {golden.arrays[f'{prefix}/{name}'].shape} in {golden_layout}"
                 wrong.append(WrongArray(entry["name"], entry["what"], name, None, shape, ()))
                 continue
             limit = tolerance(right, entry["rounding"][name], theirs.dtype, relative)
@@ -67,8 +65,7 @@ def compare_operators(
 def _causes(
     op: str, attributes: dict[str, Any], ours: dict[str, np.ndarray], port: np.ndarray, limit: float
 ) -> tuple[tuple[str, str], ...]:
-    names = OPS[op].array_names(len([name for name in ours if name.startswith("xs")]) or len(ours))
-    inputs = [ours[name].astype(np.float64) if name in ours else None for name in names]
+    inputs = inputs_of(op, ours)
     shapes = [None if array is None else array.shape for array in inputs]
     found = []
     for mistake in mistakes(op, shapes, attributes):
@@ -76,6 +73,19 @@ def _causes(
         if y.shape == port.shape and np.abs(port.astype(np.float64) - y).max() <= limit:
             found.append((mistake.title, mistake.hint))
     return tuple(found)
+
+
+def our_arrays(golden: Vectors, entry: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of one of a file's cases, by name, in our axes."""
+    prefix = f"cases/{entry['name']}/"
+    given = {key.rpartition("/")[2]: array for key, array in golden.arrays.items() if key.startswith(prefix)}
+    return {name: _ours(array, name, entry["op"], golden.manifest["layout"]) for name, array in given.items()}
+
+
+def inputs_of(op: str, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray | None]:
+    """What goes into the operator of a case with these arrays, in double; None for what it leaves out."""
+    names = OPS[op].array_names(len([name for name in arrays if name.startswith("xs")]) or len(arrays))
+    return [arrays[name].astype(np.float64) if name in arrays else None for name in names]
 
 
 def _ours(array: np.ndarray, name: str, op: str, layout: str) -> np.ndarray:
