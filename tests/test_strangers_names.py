@@ -188,7 +188,9 @@ def test_a_wrong_number_of_threads_is_one_line(
 ) -> None:
     monkeypatch.setenv("EPCORE_THREADS", threads)
     shown = threads if threads.isdecimal() and len(threads) < 10 else repr(threads)
-    for words in (["predict", str(folder / "p.png")], ["evaluate", "--pictures", "1"], ["readiness"]):
-        assert main(words) == 2
-        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epcore: error:")]
-        assert len(said) == 1 and f"EPCORE_THREADS is {shown}, expected" in said[0]
+    lines = {command: lines[0] for command, lines in LINES.items()} | dict.fromkeys(NO_FILES, "") | {"kernel": "conv2d"}
+    for command, line in lines.items():
+        words = [str(folder / word[1:]) if word.startswith("@") else word for word in line.split()]
+        assert main([command, *words]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"epcore: error: EPCORE_THREADS is {shown}, expected") and said.count("\n") == 1, command

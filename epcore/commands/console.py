@@ -25,6 +25,7 @@ from epcore.base.signals import INTERRUPTED, Ended, ending_in_order
 from epcore.base.staging import Staging
 from epcore.base.streams import send, silence
 from epcore.commands.result import Content, Outcome, Result
+from epcore.threads import get_threads
 
 STDOUT = "-"
 T = TypeVar("T")
@@ -95,6 +96,7 @@ def perform(run: Callable[[argparse.Namespace], Outcome], arguments: argparse.Na
     """
     try:
         with ending_in_order(), as_lines(), Staging() as arguments.staging:
+            get_threads()  # a wrong EPCORE_THREADS is said before the work, whatever has been computed before
             check_outputs(arguments)
             return _present(run(arguments), arguments)
     except BrokenPipeError:  # `epcore audit | head`

@@ -6,12 +6,12 @@ import argparse
 import ast
 import json
 from collections.abc import Generator, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command_lines import commands, least
 from mpii_helpers import picture, point, rectangle, write
 from PIL import Image
 from places import ROOT
@@ -44,18 +44,6 @@ def imported(tree: ast.Module) -> set[str]:
     return names
 
 
-def commands() -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
-    """Every command, ("audit",), and every action of those that have some, ("weights", "inspect"), with its parser."""
-    for name in COMMANDS:
-        parser = argparse.ArgumentParser()
-        import_module(f"epcore.commands.{name.replace('-', '_')}").add_arguments(parser)
-        actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-        if not actions:
-            yield (name,), parser
-        for action, below in actions[0].choices.items() if actions else ():
-            yield (name, action), below
-
-
 def outputs(kind: type) -> list[Any]:
     """(command, its parser, the option) of every option or position that names such an output."""
     found = []
@@ -75,9 +63,7 @@ class TestArrows:
                 continue
             called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
             streams = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-            assert not called & {"print", "json.dumps", "json.dump", "write_atomically", "open_atomically"} or (
-                path == "commands/demo.py" and called & {"write_atomically"}  # a folder of its own
-            ), path
+            assert not called & {"print", "json.dumps", "json.dump", "write_atomically", "open_atomically", "Staging"}, path
             assert not streams & {"sys.stdout", "sys.stderr"}, path
             constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
             assert "--json" not in constants, f"{path}: declare it by add_json"
@@ -102,18 +88,6 @@ class TestArrows:
             if path.startswith("base/"):
                 above = {name for name in imported(tree) if name.startswith("epcore.") and not name.startswith("epcore.base")}
                 assert not above, f"{path} imports {above}"
-
-
-def least(command: tuple[str, ...], parser: argparse.ArgumentParser, but: argparse.Action) -> list[str]:
-    """The fewest arguments that the command takes, without one."""
-    arguments = list(command)
-    for action in parser._actions:
-        if action is but or isinstance(action, argparse._SubParsersAction):
-            continue
-        value = str(next(iter(action.choices))) if action.choices else "x"
-        if action.nargs != "*" and (action.required or not action.option_strings):
-            arguments += [*action.option_strings[-1:], value]
-    return arguments
 
 
 class TestBeforeTheWork:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 
 import pytest
+from command_lines import commands, least
 
 from epcore.base.checks import Real, Whole
-from epcore.cli import COMMANDS, main
+from epcore.cli import main
 from epcore.train.config import TrainConfig
 
 ODD = (
@@ -35,15 +35,10 @@ ODD = (
 
 def options(kinds: tuple[type, ...]) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser, argparse.Action]]:
     """(command, its parser, option) for every option whose type is of these kinds."""
-    for name in COMMANDS:
-        parser = argparse.ArgumentParser()
-        import_module(f"epcore.commands.{name.replace('-', '_')}").add_arguments(parser)
-        actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-        below = actions[0].choices if actions else {}
-        for command, each in [((name, action), child) for action, child in below.items()] or [((name,), parser)]:
-            for option in each._actions:
-                if isinstance(option.type, kinds):
-                    yield command, each, option
+    for command, parser in commands():
+        for option in parser._actions:
+            if isinstance(option.type, kinds):
+                yield command, parser, option
 
 
 NUMBERS = [
@@ -57,14 +52,6 @@ def test_no_option_takes_any_number() -> None:
     found = [(command, option.option_strings) for command, _, option in options((type,)) if option.type in (int, float)]
     assert not found
     assert len(NUMBERS) > 40
-
-
-def least(command: tuple[str, ...], parser: argparse.ArgumentParser, but: argparse.Action) -> list[str]:
-    arguments = list(command)
-    for action in parser._actions:
-        if action is not but and action.nargs != "*" and (action.required or not action.option_strings):
-            arguments += [*action.option_strings[-1:], str(next(iter(action.choices))) if action.choices else "x"]
-    return arguments
 
 
 @pytest.mark.parametrize(("command", "parser", "option"), NUMBERS)
