@@ -17,7 +17,7 @@ import numpy as np
 
 from epcore.kernels.cpu.arrays import empty
 from epcore.pose.picture import Picture, read_picture
-from epcore.pose.resample import CHUNK, resample
+from epcore.pose.resample import resample
 
 MEAN = np.array([0.485, 0.456, 0.406])  # of ImageNet, RGB, on a scale of 0 to 1
 STD = np.array([0.229, 0.224, 0.225])
@@ -116,10 +116,3 @@ def _normalized_levels(preprocessing: str) -> np.ndarray:
     levels = normalize(_LEVELS, preprocessing)
     levels.flags.writeable = False
     return levels
-
-
-def _resize(picture: np.ndarray, height: int, width: int, *, chunk: int = CHUNK) -> np.ndarray:
-    """picture (H,W,3) -> float64 (height,width,3), 0..255: what `fit_square` truncates, for tests of its exactness."""
-    resized = np.empty((height, width, 3))
-    resample(picture, (height, width), None, resized, chunk=chunk)
-    return resized

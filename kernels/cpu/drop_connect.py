@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from epcore.kernels.cpu.arrays import check, check_gradient, empty
-from epcore.kernels.cpu.jit import CHUNK, kernel
-from epcore.kernels.cpu.processor import LANES
-from epcore.kernels.cpu.simd import load_partial, store_partial
+from epcore.kernels.cpu.loops import by_image
+from epcore.kernels.cpu.simd import Block
 from epcore.ops.drop_connect import output_shape
 
 
-@kernel
-def _scale(x: np.ndarray, factor: np.ndarray, y: np.ndarray) -> None:
-    """y = x * factor; x, y (N,size), factor (N,)."""
-    N, size = x.shape
-    tasks = (size + CHUNK - 1) // CHUNK
-    for task in prange(N * tasks):
-        n = task // tasks
-        begin = (task - n * tasks) * CHUNK
-        for i in range(begin, min(begin + CHUNK, size), LANES):
-            store_partial(y, n * size + i, load_partial(x, n * size + i, size - i) * factor[n], size - i)
+@by_image
+def _scale(x: Block, factor: float) -> Block:
+    return x * factor
 
 
 def _multiply(x: np.ndarray, mask: np.ndarray, rate: float) -> np.ndarray:

@@ -6,8 +6,8 @@
 
     activate(x, np.float32(1), y)         # arrays of one size, the constant, the result
 
-`by_slot` is the same where constants differ from channel to channel (see reduction.py for slots). Both are compiled once for
-each function, in parallel, and loops are cut by shape alone.
+`by_slot` is the same where constants differ from channel to channel (see reduction.py for slots), `by_image` where they differ
+from image to image. All are compiled once for each function, in parallel, and loops are cut by shape alone.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ def by_slot(function: Callable[..., Any]) -> ParallelKernel:
     arrays and y (N,size), constants (N,K,slots) float32: constant k of the vector is load(constants, k * slots + j).
     """
     return _compiled(_BY_SLOT[len(inspect.signature(function).parameters) - 3], function)
+
+
+def by_image(function: Callable[..., Any]) -> ParallelKernel:
+    """Compile function(vector, constant) -> vector into a kernel of (a, constants, y): a and y (N,size), constants (N,)."""
+    return _compiled(_one_by_image, function)
 
 
 def _compiled(loop: Callable[[Any], Callable[..., None]], function: Callable[..., Any]) -> ParallelKernel:
@@ -128,6 +133,20 @@ def _two_by_slot(function: Any) -> Callable[..., None]:
                     values = load_partial(a, i, rest), load_partial(b, i, rest)
                     at = n * count * slots + j
                     store_partial(y, i, function(values[0], values[1], constants, at, slots), rest)
+
+    return run
+
+
+def _one_by_image(function: Any) -> Callable[..., None]:
+    def run(a: np.ndarray, constants: np.ndarray, y: np.ndarray) -> None:
+        N, size = a.shape
+        tasks = (size + CHUNK - 1) // CHUNK
+        for task in prange(N * tasks):
+            n = task // tasks
+            first = (task - n * tasks) * CHUNK
+            for i in range(first, min(first + CHUNK, size), LANES):
+                rest = size - i
+                store_partial(y, n * size + i, function(load_partial(a, n * size + i, rest), constants[n]), rest)
 
     return run
 

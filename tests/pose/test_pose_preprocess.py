@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from epcore.pose import MEAN, STD, Geometry, fit_square, normalize, preprocess, read_picture
-from epcore.pose.preprocess import _resize
+from epcore.pose.resample import CHUNK, resample
 
 
 @pytest.mark.parametrize(("variant", "share"), [("RT", 0.057), ("I", 0.0001)])
@@ -34,6 +34,13 @@ def test_normalisation_gives_the_stored_tensor(variant: str, name: str, data_pat
     assert np.abs(x - golden[f"{name}/x"][0]).max() <= 2 * np.spacing(np.float32(2.7))  # both sides rounded to float32
 
 
+def resized(picture: np.ndarray, height: int, width: int, chunk: int = CHUNK) -> np.ndarray:
+    """float64 (height,width,3), 0..255: what `fit_square` truncates."""
+    values = np.empty((height, width, 3))
+    resample(picture, (height, width), None, values, chunk=chunk)
+    return values
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1))
 def test_resize_is_gaussian_then_linear(height: int, width: int, to_height: int, to_width: int, seed: int) -> None:
@@ -44,13 +51,13 @@ def test_resize_is_gaussian_then_linear(height: int, width: int, to_height: int,
         *((np.arange(n) + 0.5) * f - 0.5 for n, f in zip((to_height, to_width), factors, strict=False)), indexing="ij"
     )
     expected = np.stack([ndimage.map_coordinates(blurred[:, :, c], grid, order=1, mode="mirror") for c in range(3)], axis=-1)
-    np.testing.assert_allclose(_resize(picture, to_height, to_width), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(resized(picture, to_height, to_width), expected, rtol=0, atol=1e-9)
 
 
 def test_large_pictures_are_resized_in_parts(rng: np.random.Generator) -> None:
     picture = rng.integers(0, 256, (50, 97, 3), dtype=np.uint8)
-    whole = _resize(picture, 12, 23)
-    np.testing.assert_allclose(_resize(picture, 12, 23, chunk=1000), whole, rtol=0, atol=1e-11)
+    whole = resized(picture, 12, 23)
+    np.testing.assert_allclose(resized(picture, 12, 23, chunk=1000), whole, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("level", [0, 1, 200, 254, 255])
