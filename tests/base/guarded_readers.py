@@ -67,6 +67,10 @@ def much(path: str) -> int:
     return np.ones(32 << 20, np.uint8).nbytes
 
 
+def much_of(path: str) -> np.ndarray:
+    return np.ones(100_000, np.uint8)
+
+
 def hand_on_much(path: str) -> np.ndarray:
     return np.broadcast_to(np.zeros(1, np.float32), (1 << 34,))
 

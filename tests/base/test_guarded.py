@@ -266,6 +266,25 @@ def test_prepare_starts_it_once(file: Path) -> None:
     assert guarded._idle == [process]
 
 
+@POSIX
+def test_a_limit_on_the_size_of_files_is_not_one_on_arrays(file: Path, tmp_path: Path) -> None:
+    """Shared memory is a file for the system. Where the limit cannot be lifted, the system's error names the file."""
+    rest = f"""
+import resource
+from epcore.base import guarded
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+for limits in ((1000, hard), (1000, 1000)):
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    guarded._end_all()
+    try:
+        print(read_guarded("guarded_readers:much_of", {str(file)!r}).nbytes)
+    except OSError as error:
+        print(error.strerror, "|", error.filename)
+"""
+    ran = subprocess.run(script(tmp_path, rest), capture_output=True, text=True, timeout=60, check=False)
+    assert ran.stdout.splitlines() == ["once", "100000", f"File too large | {file}"], ran.stderr
+
+
 def test_limits_grow_with_the_file(file: Path) -> None:
     few = replace(SHORT, memory=8 << 20)
     with pytest.raises(ValueError, match="could not be read in the memory"):

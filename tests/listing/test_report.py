@@ -87,9 +87,8 @@ def test_depthwise_sums_with_multiply_adds(capsys: pytest.CaptureFixture[str]) -
     """The example is 5x5, stride 2: a kernel row of a strip is 5 multiply-adds for each of half a strip's pixels."""
     assert main(["kernel", "depthwise_conv2d", "--assembly"]) == 0
     listing = capsys.readouterr().out.partition("vector multiply-adds\n")[2]
-    count = listing.count("vfmadd")
-    assert count
-    assert count % (5 * STRIP_PIXELS // 2) == 0  # one row of the window or, where a strip is short, a few
+    rows = 1 if LANES == 16 else 2  # of the window, that LLVM takes at once: of a strip of two pixels two
+    assert listing.count("vfmadd") == 5 * STRIP_PIXELS // 2 * rows
     assert "correlate" not in listing
 
 
@@ -99,9 +98,9 @@ def test_steps_of_depthwise_layers_unroll_the_window() -> None:
     """docs/kernels.md counts them: 3 rows of 3 taps for each pixel of a strip, every pixel of the window loaded once."""
     (kernel,) = step_kernels("depthwise")
     pieces = [function.hottest for function in kernel.functions]
-    (piece,) = [piece for piece in pieces if piece.multiply_adds == 9 * STRIP and piece.stores == 0]
-    if LANES == 16:
-        assert piece.loads == 3 * (STRIP + 2) + 9 + 1
+    (piece,) = [piece for piece in pieces if piece.multiply_adds == 9 * STRIP]
+    if LANES == 16:  # its 32 registers hold all of it; with 16 the compiler keeps two vectors in memory
+        assert (piece.loads, piece.stores) == (3 * (STRIP + 2) + 9 + 1, 0)
 
 
 @pytest.mark.slow
