@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 
 # Bounds of what has no others. Not what is sensible but what a slip is far beyond: 20 digits, 1e30.
@@ -23,10 +24,10 @@ def check_whole(value: object, name: str, lowest: int = 1, highest: int | None =
 
 def check_real(value: object, name: str, lowest: float, highest: float, *, above: bool = False) -> float:
     """The value, if it is a number from lowest to highest, above: more than the lowest. Raises ValueError, with the name."""
-    number = not isinstance(value, bool) and isinstance(value, int | float)
-    if not number or not lowest <= value <= highest or (above and value == lowest):  # type: ignore[operator]
-        raise ValueError(f"{name} is {value!r}, expected a number {_range(lowest, highest, above)}")
-    return value  # type: ignore[return-value]
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if lowest <= number <= highest and not (above and number == lowest):
+        return number
+    raise ValueError(f"{name} is {value!r}, expected a number {_range(lowest, highest, above)}")
 
 
 @dataclass(frozen=True)

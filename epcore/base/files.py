@@ -66,7 +66,7 @@ def decoding(name: str, otherwise: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except ValueError as error:
-        raise ValueError(str(error) if name in str(error) else f"{name} is damaged{otherwise}: {error}") from None
     except Exception as error:  # decoders meet damaged bytes with whatever exception they run into
-        raise ValueError(f"{name} is damaged{otherwise}: {error or type(error).__name__}") from None
+        said = str(error) or type(error).__name__
+        known = isinstance(error, ValueError) and name in said
+        raise ValueError(said if known else f"{name} is damaged{otherwise}: {said}") from None

@@ -86,7 +86,7 @@ def _answer(request: dict[str, Any], reader: Callable[[str], object], answers: B
         answer = _description(error)
     try:
         _send(answers, shared, answer)
-    except (TypeError, ValueError, RecursionError, MemoryError, OSError) as error:  # from encoding, before anything was sent
+    except (TypeError, ValueError, RecursionError, MemoryError, OSError) as error:  # before anything was sent
         _send(answers, None, _description(error))
 
 

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -55,7 +56,8 @@ class ReaderProcess:
             raise OSError(
                 f"cannot start {command[0]}, in which files are opened (trusted=True opens them here): {error}"
             ) from None
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert isinstance(self._process.stdout, BufferedReader)
         self._requests, self._answers = self._process.stdin, self._process.stdout
         package = [os.path.abspath(folder) for folder in sys.modules["epcore"].__path__]
         path = [os.path.abspath(entry) for entry in sys.path if entry]
@@ -132,7 +134,7 @@ class ReaderProcess:
 
     def _fill(self, buffer: memoryview) -> None:
         while buffer:
-            count = self._answers.readinto(buffer)  # type: ignore[attr-defined]
+            count = self._answers.readinto(buffer)
             if not count:
                 raise EOFError
             buffer = buffer[count:]

@@ -51,7 +51,9 @@ def send(stream: TextIO | None, text: str | bytes) -> None:
 
 def silence(stream: TextIO | None) -> None:
     """What is still to be written to a stream goes nowhere; else the interpreter tries once more at its end, and complains."""
+    if stream is None:
+        return
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

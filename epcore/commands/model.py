@@ -66,8 +66,8 @@ def load_network(name: str, weights: str | None) -> EfficientPose:
 
 def weights_file(name: str, weights: str | None) -> Path:
     """The file named, else that which comes with epcore. Raises ValueError where none does, and for other networks."""
-    path = SHIPPED_WEIGHTS.get(network_name(name, POSE_NAMES))
-    path = Path(weights) if weights else path
+    shipped = SHIPPED_WEIGHTS.get(network_name(name, POSE_NAMES))
+    path = Path(weights) if weights else shipped
     if path is None or not (weights or path.is_file()):
         raise ValueError(f"no weights for EfficientPose {name}: name a file with --weights FILE")
     return path
