@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 from epcore.base.arrays import to_numpy
 from epcore.inference.engine import Engine, PoseModel, as_engine
 from epcore.not_numbers import require_numbers
+from epcore.pose.box import CROP_MARGIN, Box, as_box
+from epcore.pose.crop import preprocess_part
 from epcore.pose.decode import decode
 from epcore.pose.picture import Picture, read_picture
-from epcore.pose.preprocess import preprocess_pixels
 from epcore.pose.skeleton import KEYPOINTS
 
 
@@ -35,11 +37,15 @@ class Keypoint:
 
 @dataclass(frozen=True)
 class Pose:
-    """Keypoints of one picture, in the order of `skeleton.KEYPOINTS`. width, height: the (upright) picture, pixels."""
+    """Keypoints of one person, in the order of `skeleton.KEYPOINTS`. width, height: the (upright) picture, pixels.
+
+    box: where the person was looked for; None: the whole picture.
+    """
 
     width: int
     height: int
     keypoints: tuple[Keypoint, ...]
+    box: Box | None = None
 
     @property
     def points(self) -> np.ndarray:
@@ -52,10 +58,13 @@ class Pose:
         return np.array([point.score for point in self.keypoints])
 
     def to_json(self) -> dict[str, Any]:
-        """Width, height and keypoints for `json.dumps`: thousandths of a pixel, missing coordinates null."""
+        """Width, height, box if any, and keypoints for `json.dumps`: thousandths of a pixel, missing coordinates null."""
+        box = self.box
+        place = {"box": [round(number, 3) for number in (box.x, box.y, box.width, box.height)]} if box else {}
         return {
             "width": self.width,
             "height": self.height,
+            **place,
             "keypoints": [
                 {"name": point.name, "x": _rounded(point.x, 3), "y": _rounded(point.y, 3), "score": round(point.score, 4)}
                 for point in self.keypoints
@@ -63,26 +72,40 @@ class Pose:
         }
 
 
-def predict(image: Picture, model: PoseModel, *, real_time: bool = False, max_pixels: int | None = None) -> Pose:
-    """Find the keypoints of the person in a picture.
+def predict(
+    image: Picture,
+    model: PoseModel,
+    *,
+    box: Box | Sequence[float] | None = None,
+    margin: float = CROP_MARGIN,
+    real_time: bool = False,
+    max_pixels: int | None = None,
+) -> Pose:
+    """Find the keypoints of the person in a picture, or in a box of it.
 
     image: a path, an opened binary file, a PIL image or a uint8 or uint16 array (H,W,3). It is turned upright where its EXIF
         data says so; coordinates refer to the upright picture. max_pixels: see `read_picture`.
     model: an EfficientPose with weights, a compiled plan of one, or what else is a `PoseModel`. It computes in this thread.
+    box: around the person: a `Box`, or x, y, width, height, pixels of the upright picture; None: the whole picture. The network
+        gets the square around it whose side is `margin` times its longer side (`epcore.pose.crop`).
     real_time: the release's faster decoding: no smoothing, and keypoints below 0.3 are missing.
 
-    A model without upscaling is decoded at the resolution of its last maps. Raises as `read_picture` for pictures, ValueError
-    for a model in training mode or one whose maps are not numbers, saying whether weights, input or kernels are at fault
-    (`epcore.not_numbers`).
+    A model without upscaling is decoded at the resolution of its last maps. Raises as `read_picture` for pictures, as `Box` and
+    `Crop.around` for boxes, ValueError for a model in training mode or one whose maps are not numbers, saying whether weights,
+    input or kernels are at fault (`epcore.not_numbers`).
     """
-    return predict_pixels(read_picture(image, max_pixels=max_pixels), as_engine(model), real_time=real_time)
+    where = None if box is None else as_box(box)
+    pixels = read_picture(image, max_pixels=max_pixels)
+    return predict_pixels(pixels, as_engine(model), box=where, margin=margin, real_time=real_time)
 
 
-def predict_pixels(pixels: np.ndarray, engine: Engine, *, real_time: bool = False) -> Pose:
+def predict_pixels(
+    pixels: np.ndarray, engine: Engine, *, box: Box | None = None, margin: float = CROP_MARGIN, real_time: bool = False
+) -> Pose:
     """`predict` for what `read_picture` gave, (H,W,3) uint8, and what `engine` or `as_engine` chose."""
     if not isinstance(engine.resolution, int):
         raise ValueError(f"the model takes input of {engine.resolution} pixels, expected a square")
-    x, geometry = preprocess_pixels(pixels, engine.resolution, engine.preprocessing)
+    x, geometry = preprocess_part(pixels, engine.resolution, engine.preprocessing, box=box, margin=margin)
     maps = to_numpy(engine(x).final)[0]
     if maps.shape[-1] != len(KEYPOINTS):
         raise ValueError(f"the model gives {maps.shape[-1]} confidence maps, expected {len(KEYPOINTS)}")
@@ -93,7 +116,7 @@ def predict_pixels(pixels: np.ndarray, engine: Engine, *, real_time: bool = Fals
         Keypoint(name, _number(x), _number(y), float(score))
         for name, (x, y), score in zip(KEYPOINTS, geometry.to_picture(fractions), scores, strict=True)
     )
-    return Pose(geometry.width, geometry.height, keypoints)
+    return Pose(geometry.width, geometry.height, keypoints, box)
 
 
 def _number(value: float) -> float | None:
