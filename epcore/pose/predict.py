@@ -57,6 +57,11 @@ class Pose:
         """(J,) float64."""
         return np.array([point.score for point in self.keypoints])
 
+    @property
+    def score(self) -> float:
+        """How sure the pose is as a whole: the mean of its keypoints' scores. What it means: `epcore.pose.confidence`."""
+        return float(self.scores.mean())
+
     def to_json(self) -> dict[str, Any]:
         """Width, height, box if any, and keypoints for `json.dumps`: thousandths of a pixel, missing coordinates null."""
         box = self.box
