@@ -1,8 +1,9 @@
 """What scores are worth, measured on synthetic figures: `python bench/reliability.py [FILE.h5 VARIANT] [--plot FILE.png]`.
 
-Without a file: the weights that come with epcore. Figures from easy to hopeless, as many of each kind: default and hard ones that
-fill their picture, and distant ones in their box, in one twice too wide, and in the whole picture. Prints the share of keypoints
-within half a head's size (PCKh@50) by score, for single keypoints and for poses, and the curves that `epcore.pose.confidence` has.
+Always of the weights that come with epcore, and of the files that are named. Figures from easy to hopeless, as many of each kind:
+default and hard ones that fill their picture, and distant ones in their box, in one twice too wide, and in the whole picture.
+Prints the share of keypoints within half a head's size (PCKh@50) by score, for single keypoints and for poses, and the curves
+that `epcore.pose.confidence` has.
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ def table(bins: list[Bin], curve: Curve) -> str:
     return "\n".join(lines)
 
 
+def rounded(curve: Curve) -> Curve:
+    return Curve(tuple(round(score, 3) for score in curve.scores), tuple(round(share, 3) for share in curve.shares))
+
+
 def plot(curves: dict[str, tuple[list[Bin], Curve]], path: Path) -> None:
     import matplotlib
 
@@ -101,9 +106,9 @@ def main() -> None:
         scores, right, pose_scores, shares = measure(path, variant, arguments.count)
         keypoint, pose = fit_curve(scores, right), fit_curve(pose_scores, shares)
         curves[name] = reliability(scores, right, EDGES), keypoint
-        print(f"## {name}\n\nKeypoints: middle {keypoint.middle:.3f}, width {keypoint.width:.3f}\n")
+        print(f"## {name}\n\nKeypoints, half of them right from {keypoint.score(0.5):.3f} on: {rounded(keypoint)}\n")
         print(table(curves[name][0], keypoint))
-        print(f"\nPoses: middle {pose.middle:.3f}, width {pose.width:.3f}\n")
+        print(f"\nPoses, half of their keypoints right from {pose.score(0.5):.3f} on: {rounded(pose)}\n")
         print(table(reliability(pose_scores, shares, EDGES), pose), flush=True)
     if arguments.plot:
         plot(curves, arguments.plot)

@@ -26,8 +26,8 @@ _VARIETY = replace(VARIETIES["default"], blurred=0)
 class DistantFigures:
     """count scenes of size x size pixels, each with one whole person among many things.
 
-    smallest, largest: longer side of the keypoints' bounding box as a share of the picture's height. Raises ValueError for shares
-    that are not 0 < smallest <= largest < 1, or a size below 32.
+    smallest, largest: longer side of the keypoints' bounding box as a share of the picture's height. Raises ValueError for
+    shares that are not 0 < smallest <= largest < 1, or a size below 32.
     """
 
     count: int

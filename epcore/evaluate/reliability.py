@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import isotonic_regression
 
 from epcore.pose.confidence import Curve
 
@@ -25,35 +25,22 @@ class Bin:
 
 
 def reliability(scores: np.ndarray, right: np.ndarray, edges: Sequence[float]) -> list[Bin]:
-    """scores (n,), right (n,) truth values or shares from 0 to 1 -> bins between neighbouring edges, those with few left out."""
+    """scores (n,), right (n,) truth values or shares from 0 to 1 -> bins between neighbouring edges, without nearly empty ones."""
     bins = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (scores >= low) & (scores < high)
         if (count := int(inside.sum())) >= FEWEST:
             bins.append(Bin(low, high, count, float(right[inside].mean())))
     return bins
 
 
-def fit_curve(scores: np.ndarray, right: np.ndarray) -> Curve:
-    """The most likely curve for scores (n,) and right (n,), truth values or shares from 0 to 1: logistic regression.
+def fit_curve(scores: np.ndarray, right: np.ndarray, points: int = 12) -> Curve:
+    """The curve through as many points, each the mean of equally many scores, made to rise where chance has it fall.
 
-    Raises ValueError where the right do not have the higher scores, or all are right, or none.
+    scores (n,); right (n,), truth values or shares from 0 to 1. Raises ValueError for fewer scores than points.
     """
-    if not 0 < right.mean() < 1:
-        raise ValueError("all are right, or all are wrong: that makes no curve")
-    if not np.cov(scores, right.astype(float))[0, 1] > 0:
-        raise ValueError("those that are right do not have the higher scores: that makes no curve")
-    middle, spread = float(scores.mean()), float(scores.std())
-    z = (scores - middle) / spread
-
-    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        """Mean of -log likelihood, and its gradient."""
-        slope, offset = parameters
-        logit = slope * z + offset
-        excess = 1 / (1 + np.exp(-np.clip(logit, -500, 500))) - right
-        value = float(np.mean(np.logaddexp(0, logit) - right * logit))
-        return value, np.array([np.mean(excess * z), np.mean(excess)])
-
-    share = float(right.mean())
-    slope, offset = minimize(loss, np.array([1.0, math.log(share / (1 - share))]), jac=True, method="BFGS").x
-    return Curve(middle - offset / slope * spread, spread / slope)
+    if scores.size < points:
+        raise ValueError(f"there are {scores.size} scores, expected at least {points}")
+    parts = np.array_split(np.argsort(scores, kind="stable"), points)
+    shares = isotonic_regression([right[part].mean() for part in parts]).x
+    return Curve(tuple(float(scores[part].mean()) for part in parts), tuple(float(share) for share in shares))

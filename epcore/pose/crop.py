@@ -12,11 +12,13 @@ whole number of input pixels. A crop rounds nothing: a box that is moved by a ha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from epcore.kernels.cpu.arrays import empty
+from epcore.pose.affine import Change
 from epcore.pose.box import CROP_MARGIN, Box
 from epcore.pose.preprocess import Geometry, normalized_levels, preprocess_pixels
 from epcore.pose.resample import part_taps, resample_by
@@ -54,6 +56,15 @@ class Crop:
             raise ValueError(f"the box {box} (x, y, width, height) leaves nothing of the picture of {width}x{height} pixels")
         return crop
 
+    def zoomed(self, factor: float) -> Crop:
+        """The same middle, everything `factor` times as large. Raises ValueError where that shows nothing of the picture."""
+        side = self.side / factor
+        shift = (self.side - side) / 2
+        crop = Crop(self.width, self.height, self.size, self.x + shift, self.y + shift, side)
+        if not (crop.visible(0)[1] and crop.visible(1)[1]):
+            raise ValueError(f"the box at scale {factor:g} shows nothing of the picture of {self.width}x{self.height} pixels")
+        return crop
+
     def visible(self, axis: int) -> tuple[int, int]:
         """Axis 0 x, 1 y: the first pixel of the input whose middle lies in the picture, and how many do."""
         corner, extent = (self.x, self.width) if axis == 0 else (self.y, self.height)
@@ -83,6 +94,25 @@ def preprocess_part(
         return preprocess_pixels(pixels, size, preprocessing)
     crop = Crop.around(width, height, size, box, margin)
     return preprocess_crop(pixels, crop, preprocessing), crop
+
+
+def inputs(
+    pixels: np.ndarray, size: int, preprocessing: str, looks: Sequence[Change], *, box: Box | None, margin: float
+) -> tuple[list[np.ndarray], Geometry | Crop]:
+    """As `preprocess_part`, one x for every look (mirrored, larger or smaller about the same middle), and the frame of scale 1.
+
+    Several scales of a whole picture are crops too, so that nothing is rounded between them.
+    """
+    if all(look.scale == 1 for look in looks):
+        x, place = preprocess_part(pixels, size, preprocessing, box=box, margin=margin)
+        taken = {1.0: x}
+    else:
+        height, width, _ = pixels.shape
+        frame = Crop.around(width, height, size, box or Box(0, 0, width, height), margin if box else 1)
+        scales = {look.scale for look in looks}
+        taken = {scale: preprocess_crop(pixels, frame.zoomed(scale), preprocessing) for scale in scales}
+        place = frame
+    return [np.ascontiguousarray(taken[look.scale][:, :, ::-1]) if look.flip else taken[look.scale] for look in looks], place
 
 
 def preprocess_crop(pixels: np.ndarray, crop: Crop, preprocessing: str = "imagenet") -> np.ndarray:

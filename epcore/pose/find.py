@@ -1,9 +1,9 @@
 """Where the person is when nobody says: look at the whole picture, then closer, until what is found stands still.
 
-The networks were trained on people that fill the picture; one that is as high as a fifth of it is not seen at all, and so the
-whole picture cannot say where to look. Therefore: where it shows nobody, overlapping squares of a half, a third and a quarter of its shorter side are
-looked at, each size only if the larger ones showed nobody. Around the best few the box of what is sure is looked at again, and
-again around what that shows, until box and keypoints agree.
+The networks were trained on people that fill the picture. Somebody a fifth as high is not seen at all, so the whole picture
+cannot even say where to look. Where it shows nobody, overlapping squares of a half, a third and a quarter of its shorter side
+are looked at, each size only if the larger ones showed nobody. From the best few on, the box around what is sure is looked at,
+and the box around what that shows, until the box stands still.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ CANDIDATES = 3  # squares whose person is looked at again
 TURNS = 6  # at most, around one candidate
 STILL = 0.05  # of the box's longer side: moves that are none
 FEWEST = 4  # keypoints that make a box
+ENOUGH = 0.9  # share of a pose's keypoints that are right, by its score: nobody looks closer
+WORSE = 0.1  # of that share, which a closer look may lose: it is the more exact one
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ def find_person(look: Look, *, calibration: Calibration = PUBLISHED) -> Finding:
         seen.sort(key=lambda pose: -pose.score)
         closer = [_follow(counted, pose, calibration) for pose in seen[:CANDIDATES]]
         best = max((best, *closer), key=lambda pose: pose.score)
-        if calibration.pose.share(best.score) >= 0.9:
+        if calibration.pose.share(best.score) >= ENOUGH:
             break
-    return Finding(best, counted.looks, best.score >= calibration.pose.middle)
+    return Finding(best, counted.looks, best.score >= calibration.sure_pose)
 
 
 def squares(width: int, height: int, parts: int) -> Iterator[Box]:
@@ -69,7 +71,7 @@ def person_box(pose: Pose, calibration: Calibration) -> tuple[Box, float] | None
     None where so few are sure, or so close together, that they make no box.
     """
     points = pose.points.copy()
-    sure = (pose.scores >= calibration.keypoint.middle) & ~np.isnan(points).any(axis=1)
+    sure = (pose.scores >= calibration.sure_keypoint) & ~np.isnan(points).any(axis=1)
     if sure.sum() < FEWEST or not np.ptp(points[sure], axis=0).min() > 0:
         return None
     return Box.around(points[sure]), CROP_MARGIN + 1 - sure.mean()
@@ -83,7 +85,8 @@ def _follow(look: Look, pose: Pose, calibration: Calibration) -> Pose:
         if place is None or (before and _still(before, place[0])):
             break
         before, pose = place[0], look(*place)
-        best = pose if pose.score >= best.score - calibration.pose.width else best
+        if calibration.pose.share(pose.score) >= calibration.pose.share(best.score) - WORSE:
+            best = pose
     return best
 
 
