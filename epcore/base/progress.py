@@ -22,8 +22,8 @@ def progress(items: Iterable[T], unit: str) -> Iterable[T]:
     return tqdm(items, unit=unit, disable=None, leave=False)
 
 
-def progress_bar(total: int, initial: int, unit: str, *, hidden: bool = False) -> Any:
-    """A bar to be moved by `update()`, with `set_postfix(...)` beside it; a context manager."""
+def progress_bar(total: int | None, initial: int, unit: str, *, hidden: bool = False) -> Any:
+    """A bar to be moved by `update()`, with `set_postfix(...)` beside it; a context manager. total: None where nobody knows."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:

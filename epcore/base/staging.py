@@ -33,8 +33,14 @@ class StagedFolder:
 
     def write(self, name: str, data: bytes) -> None:
         """Raises OSError naming the place where the file was to be."""
-        with writing(self.folder / name), (self.stage / name).open("xb") as file:
+        with self.open(name) as file:
             file.write(data)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """A new file to write, and to seek in. Raises as `write`."""
+        with writing(self.folder / name), (self.stage / name).open("xb") as file:
+            yield file
 
 
 class Staging:

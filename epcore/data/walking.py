@@ -25,6 +25,9 @@ STRIDES = 0.9  # a second
 CROSSING = 8.0  # s, from one side of the picture to the other
 
 
+Scene = tuple[np.ndarray, np.ndarray, Looks, Proportions]  # background (S,S,3), light, clothes, build
+
+
 @dataclass(frozen=True)
 class WalkingFigure:
     """count frames of width x height pixels, rate a second. stature: the person's height as a share of the picture's.
@@ -39,7 +42,9 @@ class WalkingFigure:
     rate: float = 25.0
     stature: float = 0.62
     cut: int | None = None
-    _scenes: dict[int, tuple[np.ndarray, np.ndarray, Looks, Proportions]] = field(default_factory=dict, repr=False, compare=False)
+    _scenes: dict[int, Scene] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -72,8 +77,8 @@ class WalkingFigure:
         head = figure.head_box() - (0, top, 0, top)
         return Record(f"walk-{self.seed}-{index}", np.ascontiguousarray(picture), person, centre, scale, head_box=head)
 
-    def _scene(self, number: int) -> tuple[np.ndarray, np.ndarray, Looks, Proportions]:
-        """Background (S,S,3), light, clothes, build. Made once."""
+    def _scene(self, number: int) -> Scene:
+        """Made once."""
         if number not in self._scenes:
             rng = np.random.default_rng([_STREAM, self.seed, 1 << 40, number])
             size = max(self.width, self.height)

@@ -1,14 +1,14 @@
 """The person in every frame of a film: decoded, looked at and drawn at the same time, by three threads.
 
 A frame's crop depends on the pose before, so one thread does all looking, in order. Another decodes ahead of it; who draws and
-writes does so in a third (`Behind`). FFmpeg, the kernels and the plan's crew compute without Python's lock.
+writes does so in a third (`behind.py`). FFmpeg, the kernels and the plan's crew compute without Python's lock.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from queue import Full, Queue
 from typing import Any
@@ -47,7 +47,7 @@ def predict_film(
     smoothing: OneEuro | None = None,
     real_time: bool = False,
     sound: Callable[[Any], None] | None = None,
-) -> Iterator[FilmPose]:
+) -> Generator[FilmPose, None, None]:
     """Poses of a film, frame after frame.
 
     engine: of `epcore.compile` or `epcore.inference.engine`. follower: where to look; a new one by default. smoothing: None
@@ -59,7 +59,14 @@ def predict_film(
     what it says it is.
     """
     follower = Follower() if follower is None else follower
-    for frame in ahead(film.read(sound)):
+    with closing(ahead(film.read(sound))) as frames:
+        yield from _followed(frames, engine, follower, smoothing, real_time=real_time)
+
+
+def _followed(
+    frames: Iterator[Frame], engine: Engine, follower: Follower, smoothing: OneEuro | None, *, real_time: bool
+) -> Iterator[FilmPose]:
+    for frame in frames:
         box = follower.box
         pose = predict_pixels(frame.pixels, engine, box=box, margin=1.0, real_time=real_time)
         if not follower.see(pose) and box is not None:
@@ -70,7 +77,7 @@ def predict_film(
         yield FilmPose(frame, smoothing.smooth(pose, frame.time) if smoothing else pose)
 
 
-def ahead(items: Iterator[Frame]) -> Iterator[Frame]:
+def ahead(items: Iterator[Frame]) -> Generator[Frame, None, None]:
     """The same items, made by another thread before they are asked for."""
     queue: Queue[tuple[Frame | None, BaseException | None]] = Queue(AHEAD)
     stop = threading.Event()
@@ -104,39 +111,3 @@ def ahead(items: Iterator[Frame]) -> Iterator[Frame]:
     finally:
         stop.set()
         thread.join()
-
-
-class Behind:
-    """A thread that does what it is told, in order, while the caller goes on; at most AHEAD tasks wait.
-
-    An error of a task is raised by the next call, and no later task is done.
-    """
-
-    def __init__(self) -> None:
-        self._queue: Queue[Callable[[], None] | None] = Queue(AHEAD)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, daemon=True, name="epcore-draw")
-        self._thread.start()
-
-    def do(self, task: Callable[[], None]) -> None:
-        """Raises what an earlier task raised."""
-        self._raise()
-        self._queue.put(task)
-
-    def close(self) -> None:
-        """Wait until all is done. Raises what a task raised."""
-        self._queue.put(None)
-        self._thread.join()
-        self._raise()
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _work(self) -> None:
-        while (task := self._queue.get()) is not None:
-            if self._error is None:
-                try:
-                    task()
-                except BaseException as error:
-                    self._error = error

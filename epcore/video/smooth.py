@@ -30,7 +30,7 @@ class OneEuro:
     """
 
     cutoff: float = 2.0
-    slope: float = 10.0
+    slope: float = 20.0
     _places: np.ndarray | None = field(default=None, repr=False)  # (J,2), NaN where there is none
     _speeds: np.ndarray | None = field(default=None, repr=False)
     _times: np.ndarray | None = field(default=None, repr=False)  # (J,)
