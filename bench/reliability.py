@@ -1,6 +1,6 @@
 """What scores are worth, measured on synthetic figures: `python bench/reliability.py [FILE.h5 VARIANT] [--plot FILE.png]`.
 
-Always of the weights that come with epcore, and of the files that are named. Figures from easy to hopeless, as many of each kind:
+Always of the weights that come with epcore, and of files that are named. Figures from easy to hopeless, as many of each kind:
 default and hard ones that fill their picture, and distant ones in their box, in one twice too wide, and in the whole picture.
 Prints the share of keypoints within half a head's size (PCKh@50) by score, for single keypoints and for poses, and the curves
 that `epcore.pose.confidence` has.

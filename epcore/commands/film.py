@@ -24,9 +24,7 @@ from epcore.video.recognise import is_film
 if TYPE_CHECKING:
     from epcore.video import FilmPose, FilmReader
 
-SHIPPED_MINIMUM = (
-    0.5  # from which a keypoint counts; below it the weights that come with epcore guess
-)
+SHIPPED_MINIMUM = 0.5  # from which a keypoint counts; below it the weights that come with epcore guess
 
 
 def add_film_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +44,17 @@ def is_film_command(arguments: argparse.Namespace) -> bool:
         raise ValueError(f"{films[0]} is a film: expected it alone, one film a command")
     if arguments.camera is None and not arguments.images:
         raise ValueError("no picture, film or camera is named")
-    return bool(films) or arguments.camera is not None
+    film = bool(films) or arguments.camera is not None
+    for option in ("box", "boxes", "find"):
+        if film and getattr(arguments, option):
+            raise ValueError(f"--{option} is for pictures: in a film the person is followed from frame to frame")
+    return film
 
 
 def run_film(arguments: argparse.Namespace) -> Result:
     from epcore.pose.formats import Observation
     from epcore.video import FilmReader, Follower, OneEuro, predict_film
+    from epcore.video.follow import MINIMUM
 
     outputs = PoseOutputs(arguments, film=True)
     opened = FilmReader.open(arguments.images[0]) if arguments.camera is None else FilmReader.camera(arguments.camera)
@@ -59,10 +62,13 @@ def run_film(arguments: argparse.Namespace) -> Result:
         chosen = engine(load_model(arguments), backend=arguments.backend)
         overlay = closing.enter_context(_overlay(arguments, film))
         smoothing = OneEuro(arguments.smooth_cutoff, arguments.smooth_slope) if arguments.smooth else None
-        follower = Follower() if arguments.weights else Follower(SHIPPED_MINIMUM)
+        usual = MINIMUM if arguments.weights else SHIPPED_MINIMUM
+        follower = Follower(usual if arguments.min_score is None else arguments.min_score)
         poses = predict_film(
-            film, chosen, follower=follower, smoothing=smoothing, real_time=arguments.real_time, sound=overlay.sound
-        )
+            film, chosen, follower=follower, smoothing=smoothing, sound=overlay.sound,
+            real_time=arguments.real_time, method=arguments.method, coarse=arguments.coarse, flip=arguments.flip,
+            scales=arguments.scales,
+        )  # fmt: skip
         closing.callback(poses.close)
         tally = _Tally(film)
         try:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import io
+from functools import partial
 from typing import TYPE_CHECKING
 
-from epcore.base.checks import Whole
+from epcore.base.checks import Real, Whole
 from epcore.base.notices import say
 from epcore.base.progress import progress
 from epcore.base.table import Table
@@ -21,11 +22,13 @@ from epcore.commands.model import add_model_arguments, load_model
 from epcore.commands.overlay_names import overlay_names
 from epcore.commands.pose_outputs import PoseOutputs, add_pose_outputs
 from epcore.commands.result import Result
+from epcore.commands.where import Person, Where, add_where_arguments
 from epcore.inference.engine import engine
 
 if TYPE_CHECKING:
-    from epcore.pose import Pose
+    from epcore.pose import Box, Pose
 
+METHODS = ("release", "parabola", "dark", "quarter")  # `epcore.pose.refine.METHODS`, without importing so much for --help
 JPEG_SIDE = 65_500  # the most that Pillow's JPEG encoder takes; larger overlays become PNG
 
 
@@ -34,7 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images", nargs="*", type=Input, metavar="IMAGE", help="pictures that Pillow reads, folders of them, or one film"
     )
     add_model_arguments(parser)
+    add_where_arguments(parser)
     parser.add_argument("--real-time", action="store_true", help="decode without smoothing; drop keypoints below 0.3")
+    parser.add_argument(
+        "--min-score", type=Real(0, 1), metavar="S", help="below it keypoints and poses are unsure (default: as measured)"
+    )
+    parser.add_argument("--method", default="release", choices=METHODS, help="places within a pixel of the map (%(default)s)")
+    parser.add_argument("--coarse", action="store_true", help="decode the maps before upscaling")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
+    parser.add_argument(
+        "--scales",
+        type=Real(0, 100, above=True),
+        nargs="+",
+        default=(1.0,),
+        metavar="S",
+        help="average over sizes",
+    )
     parser.add_argument("--strict", action="store_true", help="write nothing if any picture cannot be read, exit code 2")
     parser.add_argument(
         "--max-pixels", type=Whole(1, 2**31), metavar="N", help="the most a picture may have (Pillow's limit, 179 million)"
@@ -47,6 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Result:
+    import numpy as np
+    from PIL import Image
+
+    from epcore.pose.confidence import PUBLISHED, SHIPPED
     from epcore.pose.draw import draw_on_pixels
     from epcore.pose.formats import Observation
     from epcore.pose.picture_files import PictureFiles, picture_paths
@@ -56,35 +78,54 @@ def run(arguments: argparse.Namespace) -> Result:
         return run_film(arguments)
     arguments.images = images = [Input(path) for path in picture_paths(arguments.images)]
     check_outputs(arguments)  # over what folders hold, too
+    calibration = PUBLISHED if arguments.weights else SHIPPED
+    sure = calibration.sure_keypoint if arguments.min_score is None else arguments.min_score
+    where = Where(arguments, images, calibration)
     wrong = _LeftOut(len(images))
-    poses: dict[int, Pose] = {}
+    found: list[tuple[Input, Person]] = []
     with PictureFiles(images, max_pixels=arguments.max_pixels, left_out=None if arguments.strict else wrong.say) as pictures:
         wrong.stop_without_rest()
         chosen = engine(load_model(arguments), backend=arguments.backend)
         names = overlay_names(images, arguments.overlay) if arguments.overlay else []
         overlays = arguments.staging.folder(arguments.overlay) if arguments.overlay else None
+        reading = partial(
+            predict_pixels, engine=chosen, real_time=arguments.real_time, method=arguments.method, coarse=arguments.coarse,
+            flip=arguments.flip, scales=arguments.scales,
+        )  # fmt: skip
         for index, pixels in progress(pictures, "picture"):
+
+            def look(box: Box | None, margin: float, pixels: np.ndarray = pixels) -> Pose:
+                return reading(pixels, box=box, margin=margin)
+
             try:
-                poses[index] = predict_pixels(pixels, chosen, real_time=arguments.real_time)
+                persons = list(where.persons(index, look))
             except ValueError as error:
                 raise ValueError(f"{images[index]}: {error}") from None
+            found += ((images[index], person) for person in persons)
             if overlays:
-                drawn, file = draw_on_pixels(pixels, poses[index]), io.BytesIO()
+                drawn = Image.fromarray(pixels)
+                for person in persons:
+                    drawn = draw_on_pixels(np.asarray(drawn), person.pose, threshold=sure, label=person.id)
+                file = io.BytesIO()
                 ending, kind = (".jpg", "JPEG") if max(drawn.size) <= JPEG_SIDE else (".png", "PNG")
                 drawn.save(file, kind, quality=92)
                 overlays.write(names[index] + ending, file.getvalue())
     wrong.stop_without_rest()
-    found = [(images[index], pose) for index, pose in poses.items()]
+    where.warn()
     code = 1 if wrong.count else 0
     if wrong.count:
         say(f"epcore: {wrong.count} of {len(images)} pictures left out")
     outputs = PoseOutputs(arguments)
     if outputs.wanted:
-        for image, pose in found:
-            outputs.add(Observation(image, pose))
-        report = [{"image": image, **pose.to_json()} for image, pose in found]
+        for image, person in found:
+            outputs.add(Observation(image, person.pose, person=person.id))
+        report = [{"image": image, **_id(person), **person.pose.to_json()} for image, person in found]
         return Result(report=report, files=outputs.finish(), code=code)
-    return Result("\n".join(_as_table(image, pose) for image, pose in found), code=code)
+    return Result("\n".join(_as_table(image, person) for image, person in found), code=code)
+
+
+def _id(person: Person) -> dict[str, str]:
+    return {} if person.id is None else {"id": person.id}
 
 
 class _LeftOut:
@@ -104,9 +145,10 @@ class _LeftOut:
             raise ValueError(f"none of the {self.pictures} pictures can be read")
 
 
-def _as_table(image: str, pose: Pose) -> str:
-    table = Table("<18", ">9.1f", ">9.1f", ">8.2f")
-    lines = [f"{image}  {pose.width} x {pose.height}", table.line("  keypoint", "x", "y", "score")]
+def _as_table(image: str, person: Person) -> str:
+    table, pose = Table("<18", ">9.1f", ">9.1f", ">8.2f"), person.pose
+    whose = "" if person.id is None else f"  person {person.id}"
+    lines = [f"{image}  {pose.width} x {pose.height}{whose}", table.line("  keypoint", "x", "y", "score")]
     for point in pose.keypoints:
         place = ("", "missing") if point.x is None else (point.x, point.y)
         lines.append(table.line(f"  {point.name}", *place, point.score))

@@ -42,9 +42,7 @@ class WalkingFigure:
     rate: float = 25.0
     stature: float = 0.62
     cut: int | None = None
-    _scenes: dict[int, Scene] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    _scenes: dict[int, Scene] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.count < 1:

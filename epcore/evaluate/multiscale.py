@@ -34,7 +34,7 @@ def average_maps(
     maps = np.asarray(predict_maps(crops), np.float32)
     if maps.ndim != 4 or len(maps) != len(looks) or maps.shape[1] != maps.shape[2]:
         raise ValueError(f"predict_maps gave shape {maps.shape}, expected ({len(looks)}, size, size, keypoints)")
-    return average(maps, looks), crop_matrix(square, resolution)
+    return average(list(maps), looks), crop_matrix(square, resolution)
 
 
 def locate(maps: np.ndarray, frame: np.ndarray, resolution: int, *, real_time: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ class Bin:
 
 
 def reliability(scores: np.ndarray, right: np.ndarray, edges: Sequence[float]) -> list[Bin]:
-    """scores (n,), right (n,) truth values or shares from 0 to 1 -> bins between neighbouring edges, without nearly empty ones."""
+    """scores (n,), right (n,) truth values or shares, 0 to 1 -> bins between neighbouring edges, those with few left out."""
     bins = []
     for low, high in pairwise(edges):
         inside = (scores >= low) & (scores < high)

@@ -65,13 +65,14 @@ class Pose:
         return float(self.scores.mean())
 
     def to_json(self) -> dict[str, Any]:
-        """Width, height, box if any, and keypoints for `json.dumps`: thousandths of a pixel, missing coordinates null."""
+        """Width, height, box if any, score and keypoints for `json.dumps`: thousandths of a pixel, missing coordinates null."""
         box = self.box
         place = {"box": [round(number, 3) for number in (box.x, box.y, box.width, box.height)]} if box else {}
         return {
             "width": self.width,
             "height": self.height,
             **place,
+            "score": round(self.score, 4),
             "keypoints": [
                 {"name": point.name, "x": _rounded(point.x, 3), "y": _rounded(point.y, 3), "score": round(point.score, 4)}
                 for point in self.keypoints

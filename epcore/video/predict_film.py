@@ -45,32 +45,32 @@ def predict_film(
     *,
     follower: Follower | None = None,
     smoothing: OneEuro | None = None,
-    real_time: bool = False,
     sound: Callable[[Any], None] | None = None,
+    **reading: Any,
 ) -> Generator[FilmPose, None, None]:
     """Poses of a film, frame after frame.
 
     engine: of `epcore.compile` or `epcore.inference.engine`. follower: where to look; a new one by default. smoothing: None
     leaves keypoints as the network has them; the crop follows these in any case. Where a person is lost, as at a cut, the
-    frame is looked at once more, all of it, and smoothing begins anew. real_time: as of `predict`. sound: takes the packets
-    of the film's sound, in the thread that decodes.
+    frame is looked at once more, all of it, and smoothing begins anew. sound: takes the packets of the
+    film's sound, in the thread that decodes. reading: real_time, method, coarse, flip, scales, as of `predict`.
 
     Memory is a few frames', however long the film is. Raises as `predict`, and ValueError where a frame cannot be decoded to
     what it says it is.
     """
     follower = Follower() if follower is None else follower
     with closing(ahead(film.read(sound))) as frames:
-        yield from _followed(frames, engine, follower, smoothing, real_time=real_time)
+        yield from _followed(frames, engine, follower, smoothing, reading)
 
 
 def _followed(
-    frames: Iterator[Frame], engine: Engine, follower: Follower, smoothing: OneEuro | None, *, real_time: bool
+    frames: Iterator[Frame], engine: Engine, follower: Follower, smoothing: OneEuro | None, reading: dict[str, Any]
 ) -> Iterator[FilmPose]:
     for frame in frames:
         box = follower.box
-        pose = predict_pixels(frame.pixels, engine, box=box, margin=1.0, real_time=real_time)
+        pose = predict_pixels(frame.pixels, engine, box=box, margin=1.0, **reading)
         if not follower.see(pose) and box is not None:
-            pose = predict_pixels(frame.pixels, engine, real_time=real_time)
+            pose = predict_pixels(frame.pixels, engine, **reading)
             follower.see(pose)
             if smoothing:
                 smoothing.reset()

@@ -3,7 +3,7 @@
 long   a line for each keypoint: where, width, height, keypoint, x, y, score
 wide   a line for each pose: where, width, height, score, then x, y and score of each keypoint (head_top_x, head_top_y, ...)
 
-"Where" is image for pictures, frame and time (s) for films. Pixels, empty where missing.
+"Where" is image for pictures, with id where persons have some, frame and time (s) for films. Pixels, empty where missing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ class CsvTable:
     """Lines of CSV. The columns that say where are those of the first observation."""
 
     def __init__(self, file: IO[bytes], columns: Sequence[str]) -> None:
-        self._file, self._columns, self._begun = TextFile(file), columns, False
+        self._file, self._columns, self._begun, self._ids = TextFile(file), columns, False, False
 
     def line(self, observation: Observation, cells: Sequence[Cell]) -> None:
         film = observation.frame is not None
         if not self._begun:
-            self._write([*(("frame", "time") if film else ("image",)), *self._columns])
+            self._ids = observation.person is not None
+            self._write([*(("frame", "time") if film else ("image",)), *(("id",) if self._ids else ()), *self._columns])
             self._begun = True
         where: list[Cell] = [observation.frame, rounded(observation.time, 6)] if film else [observation.source]
+        if self._ids:
+            where.append(observation.person)
         self._write([*where, *cells])
 
     def finish(self) -> None:

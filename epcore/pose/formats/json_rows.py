@@ -9,14 +9,14 @@ from epcore.pose.formats.observation import Observation, TextFile, rounded
 
 
 def row(observation: Observation) -> dict[str, Any]:
-    """Of a picture: image, person where there are several, and what `Pose.to_json` has; of a film frame and time, s, instead of
+    """Of a picture: image, id where persons have some, and what `Pose.to_json` has; of a film frame and time, s, instead of
     image."""
     if observation.frame is None:
         place: dict[str, Any] = {"image": observation.source}
     else:
         place = {"frame": observation.frame, "time": rounded(observation.time, 6)}
     if observation.person is not None:
-        place["person"] = observation.person
+        place["id"] = observation.person
     return {**place, **observation.pose.to_json()}
 
 

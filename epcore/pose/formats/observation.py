@@ -15,7 +15,8 @@ from epcore.pose.predict import Pose
 @dataclass(frozen=True)
 class Observation:
     """source: file of the picture or film. frame: its number in a film, the first 0; time: seconds on the film's clock; None
-    for pictures. image_id: as a data set numbers its pictures; None: by file name or order. person: of several in a picture.
+    for pictures. image_id: as a data set numbers its pictures; None: by file name or order. person: the id of one of several
+    in a picture.
     """
 
     source: str
@@ -23,7 +24,7 @@ class Observation:
     frame: int | None = None
     time: float | None = None
     image_id: int | None = None
-    person: int | None = None
+    person: str | None = None
 
     @property
     def stem(self) -> str:

@@ -77,5 +77,6 @@ def _person(observation: Observation) -> dict[str, Any]:
             numbers += [0, 0, 0]
         else:
             numbers += [round(point.x - 0.5, 3), round(point.y - 0.5, 3), round(point.score, 4)]
-    person = -1 if observation.person is None else observation.person
+    known = observation.person or ""
+    person = int(known) if known.isascii() and known.isdecimal() else -1
     return {"person_id": [person], "pose_keypoints_2d": numbers, **{part: [] for part in _PARTS}}
