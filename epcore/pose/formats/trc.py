@@ -25,8 +25,8 @@ _LEGS = tuple((f"{side}_hip", f"{side}_knee", f"{side}_ankle") for side in ("rig
 
 
 class TrcFile:
-    """height: of the person, metres. name: the file's own, which its first line holds. Places are kept until `finish`: the head of
-    the file needs them all. They take 260 bytes a frame.
+    """height: of the person, metres. name: the file's own, which its first line holds. Places are kept until `finish`: the head
+    of the file needs them all. They take 260 bytes a frame.
     """
 
     def __init__(self, file: IO[bytes], name: str, height: float) -> None:
