@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
 
 from epcore.base.checks import Real
@@ -46,7 +45,7 @@ class PoseOutputs:
         self.wanted = bool(arguments.json)
         for path, make in _makers(arguments, film):
             self.wanted = True
-            self._files[path] = TemporaryFile()  # noqa: SIM115 - open as long as the film lasts; the console takes it from there
+            self._files[path] = arguments.staging.scratch()  # the console writes it where it belongs
             self._formats.append(make(self._files[path]))
         if arguments.openpose:
             from epcore.pose.formats.openpose import OpenPoseFiles

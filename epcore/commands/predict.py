@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> Result:
     calibration = PUBLISHED if arguments.weights else SHIPPED
     sure = calibration.sure_keypoint if arguments.min_score is None else arguments.min_score
     where = Where(arguments, images, calibration)
+    outputs = PoseOutputs(arguments)
     wrong = _LeftOut(len(images))
     found: list[tuple[Input, Person]] = []
     with PictureFiles(images, max_pixels=arguments.max_pixels, left_out=None if arguments.strict else wrong.say) as pictures:
@@ -115,7 +116,6 @@ def run(arguments: argparse.Namespace) -> Result:
     code = 1 if wrong.count else 0
     if wrong.count:
         say(f"epcore: {wrong.count} of {len(images)} pictures left out")
-    outputs = PoseOutputs(arguments)
     if outputs.wanted:
         for image, person in found:
             outputs.add(Observation(image, person.pose, person=person.id))
