@@ -67,11 +67,11 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.usefixtures("corner_model", "pictures")
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", "a.png", "sub/a.jpg", "--json", "-"]) == 0
+    assert main(["predict", "a.png", "sub/a.jpg", "--json", "-", "--min-score", "0"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""  # no progress bar where nobody watches
     first, second = json.loads(captured.out)
-    assert list(first) == ["image", "width", "height", "keypoints"]
+    assert list(first) == ["image", "width", "height", "score", "keypoints"]
     assert (first["image"], first["width"], first["height"]) == ("a.png", 64, 64)
     assert (second["image"], second["width"], second["height"]) == ("sub/a.jpg", 80, 40)
     assert [point["name"] for point in first["keypoints"]] == list(KEYPOINTS)
