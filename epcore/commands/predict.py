@@ -106,10 +106,10 @@ def run(arguments: argparse.Namespace) -> Result:
                 drawn.save(file, kind, quality=92)
                 overlays.write(names[index] + ending, file.getvalue())
     wrong.stop_without_rest()
-    where.warn()
     code = 1 if wrong.count else 0
     if wrong.count:
         say(f"epcore: {wrong.count} of {len(images)} pictures left out")
+    where.warn()
     if arguments.json or arguments.csv:
         report = [{"image": image, **_id(person), **person.pose.to_json()} for image, person in found]
         return Result(report=report, files={arguments.csv: _as_csv(found)} if arguments.csv else {}, code=code)
