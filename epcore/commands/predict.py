@@ -112,10 +112,10 @@ def run(arguments: argparse.Namespace) -> Result:
                 drawn.save(file, kind, quality=92)
                 overlays.write(names[index] + ending, file.getvalue())
     wrong.stop_without_rest()
-    where.warn()
     code = 1 if wrong.count else 0
     if wrong.count:
         say(f"epcore: {wrong.count} of {len(images)} pictures left out")
+    where.warn()
     if outputs.wanted:
         for image, person in found:
             outputs.add(Observation(image, person.pose, person=person.id))

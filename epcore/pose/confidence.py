@@ -3,7 +3,7 @@
 A network's scores are no probabilities, and each training has its own scale: the published weights are right at 0.5, with
 which those that come with epcore still guess. A `Calibration` holds curves for one training, measured on synthetic figures
 from easy to hopeless, a keypoint being right within half a head's size (PCKh@50): `python bench/reliability.py` prints them,
-docs/people.md draws them. Synthetic figures are not what the published weights were trained on; on photographs they are surer.
+docs/people.md draws them. Published weights never saw synthetic figures; on photographs shares may differ.
 """
 
 from __future__ import annotations

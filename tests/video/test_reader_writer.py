@@ -73,7 +73,9 @@ def overlay(source: Path, target: Path) -> str:
         return container_for(film)
 
 
-@pytest.mark.parametrize(("ending", "sound", "into"), [(".mp4", "aac", ".mp4"), (".mkv", "pcm_s16le", ".mkv"), (".mkv", None, ".mp4")])
+@pytest.mark.parametrize(
+    ("ending", "sound", "into"), [(".mp4", "aac", ".mp4"), (".mkv", "pcm_s16le", ".mkv"), (".mkv", None, ".mp4")]
+)
 def test_times_and_sound_are_kept(ending: str, sound: str | None, into: str, tmp_path: Path) -> None:
     times = [0, 40, 80, 200, 240, 280, 700]
     source, target = tmp_path / f"a{ending}", tmp_path / "out"

@@ -69,16 +69,16 @@ def test_coco_evaluates_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixt
     truth = []
     for number in (5, 17):
         places = [STANDING.get(name, (0, 0)) for name in COCO_KEYPOINTS]
-        keypoints = [
-            value for x, y in places for value in ((x + number - 0.5, y + 0.25 - 0.5, 2) if x else (0, 0, 0))
-        ]
+        keypoints = [value for x, y in places for value in ((x + number - 0.5, y + 0.25 - 0.5, 2) if x else (0, 0, 0))]
         truth.append({
             "id": number, "image_id": number, "category_id": 1, "iscrowd": 0, "num_keypoints": 12, "keypoints": keypoints,
             "area": 80 * 240.0, "bbox": [160, 20, 100, 240],
         })  # fmt: skip
     images = [{"id": number, "width": WIDTH, "height": HEIGHT} for number in (5, 17)]
     category = {"id": 1, "name": "person", "keypoints": list(COCO_KEYPOINTS), "skeleton": []}
-    (tmp_path / "truth.json").write_text(json.dumps({"info": {}, "images": images, "annotations": truth, "categories": [category]}))
+    (tmp_path / "truth.json").write_text(
+        json.dumps({"info": {}, "images": images, "annotations": truth, "categories": [category]})
+    )
     truths = COCO(str(tmp_path / "truth.json"))
 
     def precision(shift: float) -> float:
@@ -96,7 +96,9 @@ def test_coco_evaluates_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_coco_numbers() -> None:
-    results = json.loads(written(CocoResults, [Observation("a.jpg", pose()), Observation("b.jpg", pose(missing=("left_knee",)))]))
+    results = json.loads(
+        written(CocoResults, [Observation("a.jpg", pose()), Observation("b.jpg", pose(missing=("left_knee",)))])
+    )
     assert [each["image_id"] for each in results] == [1, 2]
     assert results[1]["keypoints"][3 * 13 : 3 * 14] == [0, 0, 0]
     assert results[0]["keypoints"][3 * 13 : 3 * 14] == [219.5, 199.75, round(0.5 + 0.01 * KEYPOINTS.index("left_knee"), 4)]
