@@ -13,18 +13,18 @@ import pytest
 
 pytest.importorskip("av")
 
-from film_files import ramps, write_film  # noqa: E402
+from film_files import ramps, write_film
 
-import epcore  # noqa: E402
-from epcore.data.walking import WalkingFigure  # noqa: E402
-from epcore.evaluate.pckh import normalized_distances  # noqa: E402
-from epcore.inference.engine import Engine  # noqa: E402
-from epcore.models.variants import SHIPPED_WEIGHTS  # noqa: E402
-from epcore.pose.box import Box  # noqa: E402
-from epcore.pose.predict import predict_pixels  # noqa: E402
-from epcore.pose.skeleton import KEYPOINTS  # noqa: E402
-from epcore.video import FilmReader, Follower, OneEuro, predict_film  # noqa: E402
-from epcore.video.behind import Behind  # noqa: E402
+import epcore
+from epcore.data.walking import WalkingFigure
+from epcore.evaluate.pckh import normalized_distances
+from epcore.inference.engine import Engine
+from epcore.models.variants import SHIPPED_WEIGHTS
+from epcore.pose.box import Box
+from epcore.pose.predict import predict_pixels
+from epcore.pose.skeleton import KEYPOINTS
+from epcore.video import FilmReader, Follower, OneEuro, predict_film
+from epcore.video.behind import Behind
 
 MINIMUM = 0.5  # of the weights that come with epcore
 COUNTED = [index for index, name in enumerate(KEYPOINTS) if name not in ("thorax", "pelvis")]
