@@ -125,9 +125,7 @@ def main() -> None:
             rates.append(turn)
             ratios.append([turn[1] / turn[0], turn[2] / turn[0]])
         best, share = np.max(rates, axis=0), np.median(ratios, axis=0)
-        print(
-            f"frames/s, best of {arguments.rounds}: network alone {best[0]:.1f}, film {best[1]:.1f}, with overlay {best[2]:.1f}"
-        )
+        print(f"frames/s, best: network alone {best[0]:.1f}, film {best[1]:.1f}, with overlay {best[2]:.1f}")
         print(f"share of the network's rate: best/best {best[1] / best[0]:.2f} and {best[2] / best[0]:.2f}, "
               f"median of the rounds {share[0]:.2f} and {share[1]:.2f}")  # fmt: skip
         print("resident MiB every 50 frames, with overlay:", " ".join(f"{each:.0f}" for each in last[1]))

@@ -167,10 +167,7 @@ def test_films_that_are_none(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_film_that_ends_early_is_done_as_far_as_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
     write_film(Path("cut.mov"), [np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8) for i in range(20)],
                codec="mpeg4")  # fmt: skip
-    write_film(Path("fast.mp4"), ramps(20), codec="mpeg4")
-    whole = Path("cut.mov").read_bytes()
-    index = whole.index(b"moov") - 4  # moved to the front it survives the cut, as in films that are made to be streamed
-    del index
+    # the index at the front survives the cut, as in films that are made to be streamed
     with av.open("cut.mov") as source, av.open("front.mp4", "w", options={"movflags": "faststart"}) as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):

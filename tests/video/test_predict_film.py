@@ -86,7 +86,10 @@ def test_the_crop_is_around_the_person(walk: Seen) -> None:
 def test_smoothing_steadies_and_does_not_lag_much(walk: Seen) -> None:
     filter_ = OneEuro()
     smooth = np.array(
-        [filter_.filter(points, time, box.width if box else 640.0) for points, time, box in zip(walk.points, walk.times, walk.boxes, strict=True)]
+        [
+            filter_.filter(points, time, box.width if box else 640.0)
+            for points, time, box in zip(walk.points, walk.times, walk.boxes, strict=True)
+        ]
     )  # fmt: skip
     assert walk.jitter(smooth) < 0.7 * walk.jitter(walk.points)
     assert walk.pckh(smooth) >= walk.pckh(walk.points) - 1
@@ -164,8 +167,13 @@ def test_what_is_done_behind_is_done_in_order_and_its_error_arrives() -> None:
         for number in range(20):
             behind.do(lambda number=number: done.append(number))
     assert done == list(range(20))
-    with pytest.raises(ZeroDivisionError), Behind() as behind:
-        behind.do(lambda: print(1 / 0))
-        for number in range(20):
-            behind.do(lambda: done.append(99))
+
+    def fail() -> None:
+        with Behind() as behind:
+            behind.do(lambda: print(1 / 0))
+            for _ in range(20):
+                behind.do(lambda: done.append(99))
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert 99 not in done

@@ -26,8 +26,8 @@ WIDTH, HEIGHT = 400, 300
 STANDING = {  # facing the viewer, arms hanging, pixels
     "head_top": (200, 20), "upper_neck": (200, 50), "thorax": (200, 60), "pelvis": (200, 140), "right_shoulder": (180, 60),
     "left_shoulder": (220, 60), "right_elbow": (180, 100), "left_elbow": (220, 100), "right_wrist": (180, 140),
-    "left_wrist": (260, 100), "right_hip": (180, 140), "left_hip": (220, 140), "right_knee": (180, 200), "left_knee": (220, 200),
-    "right_ankle": (180, 260), "left_ankle": (220, 260),
+    "left_wrist": (260, 100), "right_hip": (180, 140), "left_hip": (220, 140), "right_knee": (180, 200),
+    "left_knee": (220, 200), "right_ankle": (180, 260), "left_ankle": (220, 260),
 }  # fmt: skip
 
 
