@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 av = pytest.importorskip("av")
 
@@ -120,8 +121,10 @@ def test_no_films(tmp_path: Path) -> None:
     write_film(tmp_path / "a.mp4", ramps(2))
     (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{tmp_path / 'a.mp4'}\n#EXT-X-ENDLIST\n")
     assert "is not a film" in refused(tmp_path / "list.mp4")  # a playlist could name any file, or address
-    (tmp_path / "concat.mp4").write_text(f"ffconcat version 1.0\nfile '{tmp_path / 'a.mp4'}'\n")
+    (tmp_path / "concat.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
     assert "is not a film" in refused(tmp_path / "concat.mp4")
+    Image.new("RGB", (64, 48)).save(tmp_path / "picture.mp4", "PNG")  # which FFmpeg would take for a film of one frame
+    assert "is not a film" in refused(tmp_path / "picture.mp4")
 
 
 def test_no_pictures(tmp_path: Path) -> None:
@@ -190,8 +193,6 @@ def test_films_are_recognised_by_content_then_by_ending(tmp_path: Path) -> None:
         write_film(tmp_path / f"a{ending}", ramps(2), codec=codec)
         (tmp_path / f"a{ending}").rename(tmp_path / "plain")
         assert is_film(str(tmp_path / "plain")), ending
-    from PIL import Image
-
     for ending in ("jpg", "png", "gif", "webp", "bmp", "tiff"):
         Image.new("RGB", (8, 8)).save(tmp_path / f"p.{ending}")
         (tmp_path / f"p.{ending}").rename(tmp_path / "p.mp4")
