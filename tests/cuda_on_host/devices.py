@@ -52,12 +52,17 @@ def _compile(file: str, code: str, kernels: Sequence[str]) -> HostModule:
     return next(host_module(source, T) for T in WIDTHS if source.instances(T) == list(kernels))
 
 
+def compile_kernels(code: str, kernels: Sequence[str]) -> HostModule:
+    """The kernels of one of the package's sources, known by its text."""
+    return _compile(next(source.file for source in sources().values() if source.code() == code), code, kernels)
+
+
 class Device:
     """Moves arrays to where kernels run and back."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.xp: Any = loader.require_cupy() if name == "gpu" else np
+        self.xp: Any = loader.require_cupy() if name in ("gpu", "stand-in") else np
 
     def put(self, value: Any) -> Any:
         """Arrays, None and anything else, alone or in tuples and lists."""
@@ -68,12 +73,15 @@ class Device:
     def get(self, value: Any) -> Any:
         if isinstance(value, (tuple, list)):
             return type(value)(self.get(v) for v in value)
-        return value.get() if self.name == "gpu" and isinstance(value, self.xp.ndarray) else value
+        return value.get() if self.xp is not np and isinstance(value, self.xp.ndarray) else value
 
 
 @contextlib.contextmanager
 def device(name: str) -> Iterator[Device]:
-    """Kernels run there within the block; skips the test, with the reason, where they cannot."""
+    """Kernels run there within the block; skips the test, with the reason, where they cannot.
+
+    The orders of `ORDERS` take NumPy arrays; "stand-in" takes arrays of the stand-in for CuPy (`stand_in`).
+    """
     if name == "gpu":
         try:
             yield Device(name)
@@ -81,6 +89,12 @@ def device(name: str) -> Iterator[Device]:
             if "cannot run" not in str(error):
                 raise
             pytest.skip(str(error))
+        return
+    if name == "stand-in":
+        from cuda_on_host.stand_in import stand_in  # which needs what is above
+
+        with stand_in():
+            yield Device(name)
         return
     require_compiler()
     before, HostKernel.order = HostKernel.order, name
