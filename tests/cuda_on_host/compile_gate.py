@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from cupy.cuda import nvrtc
 
-ARCHITECTURES = (75, 80, 90, 100)  # Turing, Ampere, Hopper, Blackwell
+GENERATIONS = {75: (), 80: (86, 89), 90: (), 100: (103,), 120: (121,)}  # Turing, Ampere and Ada, Hopper, Blackwell: variants
+ARCHITECTURES = tuple(sorted({*GENERATIONS, *(variant for variants in GENERATIONS.values() for variant in variants)}))
+CUPYS_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")  # what CuPy adds to a module's own
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ def compile_for(
         for kernel in kernels:
             nvrtc.addNameExpression(program, kernel)
         try:
-            nvrtc.compileProgram(program, (*options, f"-arch=sm_{architecture}", "--ptxas-options=-v"))
+            nvrtc.compileProgram(program, (*options, *CUPYS_OPTIONS, f"-arch=sm_{architecture}", "--ptxas-options=-v"))
         except nvrtc.NVRTCError:
             raise RuntimeError(nvrtc.getProgramLog(program)) from None
         found = _resources(nvrtc.getProgramLog(program))
