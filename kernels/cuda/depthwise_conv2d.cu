@@ -107,13 +107,16 @@ depthwise_backward_data(const T* __restrict__ dy, const T* __restrict__ w, T* __
   }
 }
 
+template <class T>
+constexpr int FILTER_BLOCKS = sizeof(T) == 4 ? 2 : 1;  // a multiprocessor: two leave 128 registers a thread, too few for double
+
 // partial[slice][u][v][c] = sum over the slice's output rows of x[oh*S - top + u, ow*S - left + v] * dy[oh, ow].
 // Block (channels, rows): a thread owns one channel and walks along one row in blockDim.y of slice blockIdx.y with the K x K
-// window in registers: K * S new inputs a step instead of K * K; K steps are unrolled, so that the window never moves. The
-// block's rows are added in order; reduce.cuh merges the slices.
+// window in registers: K * S new inputs a step instead of K * K; with stride 1 K steps are unrolled, so that the window never
+// moves. The block's rows are added in order; reduce.cuh merges the slices.
 // Bytes: (N*H*W + N*OH*OW) * C * sizeof(T) read (windows overlap in L1 and L2). FLOPs: 2 * K^2 * N*OH*OW*C.
 template <class T, int K, int S>
-__global__ void __launch_bounds__(256, sizeof(T) == 4 ? 2 : 1)
+__global__ void __launch_bounds__(256, FILTER_BLOCKS<T>)
 depthwise_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, double* __restrict__ partial, int rows,
                           int rows_per_slice, int H, int W, int C, int OH, int OW, int top, int left) {
   __shared__ T sums[K * 256];  // [row of the block][v][channel]
