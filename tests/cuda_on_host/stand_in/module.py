@@ -136,12 +136,14 @@ def stand_in() -> Iterator[Any]:
     cupy = _build()
     queue.counts.clear()
     loader.require_cupy.cache_clear()
-    with (
-        mock.patch.dict(sys.modules, {"cupy": cupy}),
-        mock.patch.object(loader, "_functions", {}),
-        mock.patch.object(loader, "_modules", {}),
-    ):
-        try:
+    before = sys.modules.get("cupy")
+    sys.modules["cupy"] = cupy  # alone: what is imported within the block stays imported
+    try:
+        with mock.patch.object(loader, "_functions", {}), mock.patch.object(loader, "_modules", {}):
             yield cupy
-        finally:
-            loader.require_cupy.cache_clear()
+    finally:
+        loader.require_cupy.cache_clear()
+        if before is None:
+            del sys.modules["cupy"]
+        else:
+            sys.modules["cupy"] = before
