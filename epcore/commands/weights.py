@@ -73,8 +73,7 @@ def _fetch(files: list[PublishedFile]) -> Generator[str, None, Result]:
         came = fetch(file)
         size = file.place.stat().st_size
         yield f"{file.network}: {file.place}, {size:,} bytes, {file.digest}{'' if came else ', was here already'}"
-    uses = " ".join(file.network.replace(" ", "_") for file in files)
-    return Result(f"use: --weights {uses}" if len(files) == 1 else "", _report(files))
+    return Result(report=_report(files))
 
 
 def _list(files: list[PublishedFile]) -> Result:
