@@ -1,10 +1,10 @@
-"""How many of several figures `epcore.pose.group` finds: in exact maps, and in those of networks that were trained on one person.
+"""How many of several figures `epcore.pose.group` finds: in exact maps, and in those of networks trained on one person.
 
     python bench/groups.py [--scenes 50] [--overlay scene.png] [FILE...]
 
 FILE: weights of RT; without any, those that come with epcore. A figure counts as found where one pose, of its own, has at least
-half of its keypoints within PCKh@50. In exact maps figures lie anywhere in 224 pixels, across each other too; one counts as back where a
-pose has just its keypoints, within 1.5 pixels.
+half of its keypoints within PCKh@50. In exact maps figures lie anywhere in 224 pixels, across each other too; one counts as
+back where a pose has just its keypoints, within 1.5 pixels.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def weights_file(name: str, weights: str | None) -> Path:
     if shipped is None or not shipped.is_file():
         called = network_name(name, POSE_NAMES).replace(" ", "_")
         raise ValueError(
-            f"no weights for EfficientPose {name} come with epcore: name a file with --weights FILE, or "
+            f"no weights for EfficientPose {name}: name a file with --weights FILE, or "
             f"epcore weights fetch {called}, then --weights {called}"
         )
     return shipped

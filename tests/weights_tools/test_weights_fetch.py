@@ -137,6 +137,7 @@ def test_a_range_that_begins_elsewhere(plan: Plan, folder: Path) -> None:
     plan.shift = 7
     assert fetch(rt(), SOON)
     assert kept(folder) == RIGHT
+    assert ["range" in headers for headers in plan.seen] == [True, False]  # seen at once, not when the digest was wrong
 
 
 @pytest.mark.parametrize("more", [b"", b"abc"])
