@@ -194,6 +194,7 @@ JSON: dict[tuple[str, ...], list[str]] = {
     ("data", "check"): [],
     ("train",): ["--range-test", *SMALL, "--range-steps=10"],
     ("evaluate",): ["--pictures=2", "--size=64"],
+    ("weights", "fetch"): [],
     ("weights", "inspect"): [SHIPPED],
     ("weights", "import"): [SHIPPED, "--output=w.h5"],
     ("weights", "export"): [SHIPPED, "--output=w.h5"],
