@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from epcore.network import Network
     from epcore.not_numbers import NotNumbersError
     from epcore.ops import OPS
+    from epcore.pose.box import Box
     from epcore.pose.predict import Keypoint, Pose, predict
     from epcore.tape import Tape, Tensor
     from epcore.threads import get_threads, set_threads
@@ -44,6 +45,7 @@ __version__ = VERSION
 
 __all__ = [
     "OPS",
+    "Box",
     "DivergedError",
     "EfficientNet",
     "EfficientPose",
@@ -88,6 +90,7 @@ _LAZY = {
     "epcore.network": ("Network",),
     "epcore.not_numbers": ("NotNumbersError",),
     "epcore.ops": ("OPS",),
+    "epcore.pose.box": ("Box",),
     "epcore.pose.predict": ("Keypoint", "Pose", "predict"),
     "epcore.tape": ("Tape", "Tensor"),
     "epcore.threads": ("get_threads", "set_threads"),

@@ -107,13 +107,13 @@ def test_weights_that_are_too_large(way: str, model: EfficientPose) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_input_that_is_too_large(way: str, model: EfficientPose, monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules["epcore.pose.predict"]  # epcore.pose.predict is the function
-    right = module.preprocess_pixels  # type: ignore[attr-defined]
+    right = module.inputs  # type: ignore[attr-defined]
 
-    def spoilt(*arguments: Any) -> Any:
-        x, geometry = right(*arguments)
-        return x / np.abs(x).max() * np.float32(2e38), geometry
+    def spoilt(*arguments: Any, **options: Any) -> Any:
+        (x,), geometry = right(*arguments, **options)
+        return [x / np.abs(x).max() * np.float32(2e38)], geometry
 
-    monkeypatch.setattr(module, "preprocess_pixels", spoilt)
+    monkeypatch.setattr(module, "inputs", spoilt)
     text = message(way, model)
     assert "its input is too large: float32 overflows in layer high.stem_conv (conv2d), also in the reference" in text
     assert "The largest |x| is 2e+38" in text

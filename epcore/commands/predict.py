@@ -11,21 +11,24 @@ import csv
 import io
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from epcore.base.checks import Whole
+from epcore.base.checks import Real, Whole
 from epcore.base.notices import say
 from epcore.base.progress import progress
 from epcore.base.table import Table
 from epcore.commands.console import Input, add_folder, add_json, add_output, check_outputs
 from epcore.commands.model import add_model_arguments, load_model
 from epcore.commands.result import Result
+from epcore.commands.where import Person, Where, add_where_arguments
 from epcore.inference.engine import engine
 
 if TYPE_CHECKING:
-    from epcore.pose import Pose
+    from epcore.pose import Box, Pose
 
+METHODS = ("release", "parabola", "dark", "quarter")  # `epcore.pose.refine.METHODS`, without importing so much for --help
 JPEG_SIDE = 65_500  # the most that Pillow's JPEG encoder takes; larger overlays become PNG
 
 
@@ -34,7 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images", nargs="+", type=Input, metavar="IMAGE", help="picture files of any format that Pillow reads, folders of them"
     )
     add_model_arguments(parser)
+    add_where_arguments(parser)
     parser.add_argument("--real-time", action="store_true", help="decode without smoothing; drop keypoints below 0.3")
+    parser.add_argument(
+        "--min-score", type=Real(0, 1), metavar="S", help="below it keypoints and poses are unsure (default: as measured)"
+    )
+    parser.add_argument("--method", default="release", choices=METHODS, help="places within a pixel of the map (%(default)s)")
+    parser.add_argument("--coarse", action="store_true", help="decode the maps before upscaling")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
+    parser.add_argument(
+        "--scales",
+        type=Real(0, 100, above=True),
+        nargs="+",
+        default=(1.0,),
+        metavar="S",
+        help="average over sizes",
+    )
     parser.add_argument("--strict", action="store_true", help="write nothing if any picture cannot be read, exit code 2")
     parser.add_argument(
         "--max-pixels", type=Whole(1, 2**31), metavar="N", help="the most a picture may have (Pillow's limit, 179 million)"
@@ -45,38 +63,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Result:
+    import numpy as np
+    from PIL import Image
+
+    from epcore.pose.confidence import PUBLISHED, SHIPPED
     from epcore.pose.draw import draw_on_pixels
     from epcore.pose.picture_files import PictureFiles, picture_paths
     from epcore.pose.predict import predict_pixels
 
     arguments.images = images = [Input(path) for path in picture_paths(arguments.images)]
     check_outputs(arguments)  # over what folders hold, too
+    calibration = PUBLISHED if arguments.weights else SHIPPED
+    sure = calibration.sure_keypoint if arguments.min_score is None else arguments.min_score
+    where = Where(arguments, images, calibration)
     wrong = _LeftOut(len(images))
-    poses: dict[int, Pose] = {}
+    found: list[tuple[Input, Person]] = []
     with PictureFiles(images, max_pixels=arguments.max_pixels, left_out=None if arguments.strict else wrong.say) as pictures:
         wrong.stop_without_rest()
         chosen = engine(load_model(arguments), backend=arguments.backend)
         names = overlay_names(images, arguments.overlay) if arguments.overlay else []
         overlays = arguments.staging.folder(arguments.overlay) if arguments.overlay else None
+        reading = partial(
+            predict_pixels, engine=chosen, real_time=arguments.real_time, method=arguments.method, coarse=arguments.coarse,
+            flip=arguments.flip, scales=arguments.scales,
+        )  # fmt: skip
         for index, pixels in progress(pictures, "picture"):
+
+            def look(box: Box | None, margin: float, pixels: np.ndarray = pixels) -> Pose:
+                return reading(pixels, box=box, margin=margin)
+
             try:
-                poses[index] = predict_pixels(pixels, chosen, real_time=arguments.real_time)
+                persons = list(where.persons(index, look))
             except ValueError as error:
                 raise ValueError(f"{images[index]}: {error}") from None
+            found += ((images[index], person) for person in persons)
             if overlays:
-                drawn, file = draw_on_pixels(pixels, poses[index]), io.BytesIO()
+                drawn = Image.fromarray(pixels)
+                for person in persons:
+                    drawn = draw_on_pixels(np.asarray(drawn), person.pose, threshold=sure, label=person.id)
+                file = io.BytesIO()
                 ending, kind = (".jpg", "JPEG") if max(drawn.size) <= JPEG_SIDE else (".png", "PNG")
                 drawn.save(file, kind, quality=92)
                 overlays.write(names[index] + ending, file.getvalue())
     wrong.stop_without_rest()
-    found = [(images[index], pose) for index, pose in poses.items()]
     code = 1 if wrong.count else 0
     if wrong.count:
         say(f"epcore: {wrong.count} of {len(images)} pictures left out")
+    where.warn()
     if arguments.json or arguments.csv:
-        report = [{"image": image, **pose.to_json()} for image, pose in found]
+        report = [{"image": image, **_id(person), **person.pose.to_json()} for image, person in found]
         return Result(report=report, files={arguments.csv: _as_csv(found)} if arguments.csv else {}, code=code)
-    return Result("\n".join(_as_table(image, pose) for image, pose in found), code=code)
+    return Result("\n".join(_as_table(image, person) for image, person in found), code=code)
+
+
+def _id(person: Person) -> dict[str, str]:
+    return {} if person.id is None else {"id": person.id}
 
 
 class _LeftOut:
@@ -115,19 +156,23 @@ def _short(stem: str) -> str:
     return os.fsdecode(os.fsencode(stem)[:200]) if len(os.fsencode(stem)) > 200 else stem
 
 
-def _as_csv(found: list[tuple[Input, Pose]]) -> str:
+def _as_csv(found: list[tuple[Input, Person]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("image", "width", "height", "keypoint", "x", "y", "score"))
-    for image, pose in found:
+    ids = any(person.id is not None for _, person in found)
+    writer.writerow(("image", *(("id",) if ids else ()), "width", "height", "keypoint", "x", "y", "score"))
+    for image, person in found:
+        pose = person.pose
+        start = (image, *((person.id,) if ids else ()), pose.width, pose.height)
         for point in pose.to_json()["keypoints"]:
-            writer.writerow((image, pose.width, pose.height, point["name"], point["x"], point["y"], point["score"]))
+            writer.writerow((*start, point["name"], point["x"], point["y"], point["score"]))
     return text.getvalue()
 
 
-def _as_table(image: str, pose: Pose) -> str:
-    table = Table("<18", ">9.1f", ">9.1f", ">8.2f")
-    lines = [f"{image}  {pose.width} x {pose.height}", table.line("  keypoint", "x", "y", "score")]
+def _as_table(image: str, person: Person) -> str:
+    table, pose = Table("<18", ">9.1f", ">9.1f", ">8.2f"), person.pose
+    whose = "" if person.id is None else f"  person {person.id}"
+    lines = [f"{image}  {pose.width} x {pose.height}{whose}", table.line("  keypoint", "x", "y", "score")]
     for point in pose.keypoints:
         place = ("", "missing") if point.x is None else (point.x, point.y)
         lines.append(table.line(f"  {point.name}", *place, point.score))

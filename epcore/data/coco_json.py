@@ -20,7 +20,8 @@ import numpy as np
 
 from epcore.data.json_fields import Entry, check_crowds, shown
 from epcore.data.mpii_annotations import Annotations, clean_box
-from epcore.data.record import SCALE_PIXELS, Person, Record
+from epcore.data.record import Person, Record
+from epcore.pose.box import SCALE_PIXELS
 from epcore.pose.skeleton import KEYPOINTS, MPII_IDS
 
 FORMAT = "MPII in COCO's form"

@@ -16,10 +16,11 @@ from typing import Literal
 
 import numpy as np
 
-from epcore.data.augment import NO_AUGMENTATION, Augmentation, invert, transform_points
+from epcore.data.augment import NO_AUGMENTATION, Augmentation
 from epcore.data.preparation import Dataset, Preparation, Sample, Task, Truth
 from epcore.data.workers import Workers
 from epcore.kernels.cpu.cache import cached
+from epcore.pose.affine import invert, transform_points
 from epcore.pose.encode import LIMB_WIDTH, LOW_STRIDE, Targets, render_targets
 from epcore.pose.preprocess import normalize
 from epcore.pose.skeleton import FLIP_PERMUTATION

@@ -10,8 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from epcore.data.augment import Augmentation, crop_matrix, transform_person, warp
+from epcore.data.augment import Augmentation, transform_person
 from epcore.data.record import Person, Record, crop_square
+from epcore.pose.affine import crop_matrix, warp
 
 _CHANGES = 2  # stream of random numbers; the order of pictures has 1, drop-connect 3
 

@@ -11,12 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from epcore.pose.box import CROP_LOWER, CROP_MARGIN, SCALE_PIXELS
 from epcore.pose.picture import open_picture
 from epcore.pose.skeleton import KEYPOINTS
-
-SCALE_PIXELS = 200.0  # MPII: the person is about scale * 200 pixels tall
-CROP_MARGIN = 1.25  # the custom: a quarter more room around the person, and the square 15 * scale pixels lower
-CROP_LOWER = 15.0
 
 J = len(KEYPOINTS)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from epcore.data.augment import crop_matrix, transform_points, warp
 from epcore.data.record import Record, crop_square
 from epcore.evaluate.contact_sheet import TILE, draw_against_truth, lit_maps
+from epcore.pose.affine import crop_matrix, transform_points, warp
 
 TITLE = 20
 COLUMNS = ("picture", "confidence maps", "part affinity fields", "skeleton; truth: green rings")

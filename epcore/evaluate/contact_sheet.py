@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from epcore.data.augment import crop_matrix, transform_points, warp
 from epcore.data.record import Record, crop_square
+from epcore.pose.affine import crop_matrix, transform_points, warp
 from epcore.pose.draw import draw_on_pixels
 from epcore.pose.predict import Keypoint, Pose
 from epcore.pose.skeleton import KEYPOINTS

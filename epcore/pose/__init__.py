@@ -1,5 +1,6 @@
 """From a picture to keypoints: read, preprocess, run the network, decode, draw."""
 
+from epcore.pose.box import Box
 from epcore.pose.decode import decode
 from epcore.pose.draw import draw_pose
 from epcore.pose.group import group
@@ -10,6 +11,7 @@ from epcore.pose.preprocess import MEAN, STD, Geometry, fit_square, normalize, p
 __all__ = [
     "MEAN",
     "STD",
+    "Box",
     "Geometry",
     "Keypoint",
     "Pose",

@@ -77,7 +77,7 @@ def preprocess_pixels(pixels: np.ndarray, size: int, preprocessing: str = "image
     """`preprocess` for what `read_picture` gave, (H,W,3) uint8: `normalize` of `fit_square`, written at once."""
     geometry = Geometry.fit(pixels.shape[1], pixels.shape[0], size)
     x = empty((1, size, size, 3))
-    _place(pixels, geometry, _normalized_levels(preprocessing), x[0])
+    _place(pixels, geometry, normalized_levels(preprocessing), x[0])
     return x, geometry
 
 
@@ -112,7 +112,8 @@ _LEVELS.flags.writeable = False
 
 
 @cache
-def _normalized_levels(preprocessing: str) -> np.ndarray:
+def normalized_levels(preprocessing: str) -> np.ndarray:
+    """(256,3) float32, read-only: `normalize` of every grey level in each channel. Raises as that."""
     levels = normalize(_LEVELS, preprocessing)
     levels.flags.writeable = False
     return levels

@@ -44,9 +44,16 @@ class Taps:
 def taps(size: int, target: int) -> Taps:
     """From `size` to `target` values: where target < size a Gaussian of sigma (size/target - 1)/2, cut at four sigma, then
     linear interpolation, borders mirrored about the centre of the border value."""
-    scale = size / target
-    centre = (np.arange(target) + 0.5) * scale - 0.5
-    low = np.floor(centre).astype(np.int64)
+    return part_taps(size, size / target, 0.0, target)
+
+
+def part_taps(size: int, scale: float, start: float, target: int) -> Taps:
+    """As `taps`, of a part of the axis: output i covers what lies from start + i * scale to start + (i + 1) * scale.
+
+    0 is the outer edge of the first value, `size` that of the last; the middles of all outputs lie between them.
+    """
+    centre = start + (np.arange(target) + 0.5) * scale - 0.5
+    low = np.clip(np.floor(centre), -1, size - 1).astype(np.int64)
     fraction = (centre - low)[:, None]
     sigma = max(0.0, (scale - 1) / 2)
     radius = int(4 * sigma + 0.5)
@@ -79,13 +86,28 @@ def resample(
     lies around the resized picture is levels[0]. None: the values themselves, 0..255 (y float64), and no rounding.
     """
     rows, columns = taps(picture.shape[0], size[0]), taps(picture.shape[1], size[1])
+    resample_by(picture, rows, columns, levels, y, corner, chunk=chunk)
+
+
+def resample_by(
+    picture: np.ndarray,
+    rows: Taps,
+    columns: Taps,
+    levels: np.ndarray | None,
+    y: np.ndarray,
+    corner: tuple[int, int] = (0, 0),
+    *,
+    chunk: int = CHUNK,
+) -> None:
+    """As `resample`, of the parts of both axes that the taps see, at least one output of each."""
     flat = _read_only(np.ascontiguousarray(picture).reshape(len(picture), -1).view())
+    seen = int(columns.starts[-1]) + columns.count - int(columns.starts[0])  # columns of the picture
     span = max(chunk // (3 * _BAND), 4 * columns.count)  # columns of the picture in a tile: windows of neighbours overlap
-    tile = max(1, int(span * size[1] / picture.shape[1]))
-    tasks = -(-size[0] // _BAND) * -(-size[1] // tile)
+    tile = max(1, int(span * columns.starts.size / seen))
+    tasks = -(-rows.starts.size // _BAND) * -(-columns.starts.size // tile)
     arguments = flat, (rows.starts, rows.weights, corner[0]), (columns.starts, columns.weights, corner[1]), levels, y, tile
     threads = get_threads()
-    if threads == 1 or tasks == 1 or size[0] * flat.shape[1] * rows.count < ALONE:
+    if threads == 1 or tasks == 1 or rows.starts.size * 3 * seen * rows.count < ALONE:
         _resample(*arguments, np.zeros(2 * LINE, np.int64))
         return
     _resample(*arguments, np.full(2 * LINE, tasks))  # compiled here, not in the crew: one that failed would leave it waiting

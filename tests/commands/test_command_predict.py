@@ -67,11 +67,11 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.usefixtures("corner_model", "pictures")
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", "a.png", "sub/a.jpg", "--json", "-"]) == 0
+    assert main(["predict", "a.png", "sub/a.jpg", "--json", "-", "--min-score", "0"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""  # no progress bar where nobody watches
     first, second = json.loads(captured.out)
-    assert list(first) == ["image", "width", "height", "keypoints"]
+    assert list(first) == ["image", "width", "height", "score", "keypoints"]
     assert (first["image"], first["width"], first["height"]) == ("a.png", 64, 64)
     assert (second["image"], second["width"], second["height"]) == ("sub/a.jpg", 80, 40)
     assert [point["name"] for point in first["keypoints"]] == list(KEYPOINTS)
@@ -267,7 +267,7 @@ def test_as_a_process(data_path, tmp_path: Path) -> None:
     """Through the interpreter: exit code, one line, no traceback, no warning, and an odd picture that works."""
     weights = data_path("release/EfficientPoseRT.h5")
     Image.new("LA", (33, 71), (90, 128)).save(tmp_path / "odd.png")
-    command = [sys.executable, "-W", "error", "-m", "epcore", "predict", "--weights", str(weights)]
+    command = [sys.executable, "-W", "error", "-m", "epcore", "predict", "--min-score", "0", "--weights", str(weights)]
     good = subprocess.run([*command, tmp_path / "odd.png"], capture_output=True, text=True, check=False)
     assert (good.returncode, good.stderr) == (0, "")
     assert len(good.stdout.splitlines()) == 2 + len(KEYPOINTS)

@@ -10,17 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import center_of_mass
 
-from epcore.data.augment import (
-    NO_AUGMENTATION,
-    Augmentation,
-    Change,
-    crop_matrix,
-    invert,
-    transform_person,
-    transform_points,
-    warp,
-)
+from epcore.data.augment import NO_AUGMENTATION, Augmentation, transform_person
 from epcore.data.record import Person
+from epcore.pose.affine import Change, crop_matrix, invert, transform_points, warp
 from epcore.pose.skeleton import (
     FLIP_PERMUTATION,
     KEYPOINTS,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from epcore.data.augment import transform_points
 from epcore.data.record import crop_square
 from epcore.data.synthetic import SyntheticFigures
 from epcore.evaluate.multiscale import average_maps, locate
+from epcore.pose.affine import transform_points
 from epcore.pose.skeleton import FLIP_PERMUTATION, KEYPOINTS
 
 R = 128

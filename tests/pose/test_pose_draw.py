@@ -60,26 +60,47 @@ def test_every_limb_has_a_dark_rim_on_white() -> None:
         assert side.min() < colour - 50  # darker than the line: the rim, though smoothed over two pixels
 
 
-def test_doubtful_keypoints_are_faint_and_missing_ones_absent() -> None:
-    picture = np.zeros((400, 400, 3), np.uint8)
+def test_unsure_keypoints_are_hollow_their_limbs_dashed_and_missing_ones_absent() -> None:
+    picture = np.full((400, 400, 3), 70, np.uint8)
     sure = np.asarray(draw_pose(picture, standing(400, 400))).astype(int)
-    doubtful = np.asarray(draw_pose(picture, change(standing(400, 400), "left_wrist", score=0.2))).astype(int)
+    unsure = np.asarray(draw_pose(picture, change(standing(400, 400), "left_wrist", score=0.2))).astype(int)
     missing = np.asarray(draw_pose(picture, change(standing(400, 400), "left_wrist", x=None, y=None))).astype(int)
-    forearm = (round(0.45 * 400), round(0.75 * 400))
-    assert sum(sure[forearm]) > 2 * sum(doubtful[forearm]) > 0
-    assert sum(missing[forearm]) == 0
-    assert (doubtful[:, :200] == sure[:, :200]).all()  # the other arm is drawn as before
-    assert pixel(doubtful, 0.65, 0.35) == LEFT  # and so is the upper arm
+    assert pixel(sure, 0.8, 0.5) == LEFT
+    assert pixel(unsure, 0.8, 0.5) == (70, 70, 70)  # the picture in the ring
+    ring = unsure[190:211, 310:331]
+    assert (ring == LEFT).all(axis=2).any()
+
+    along = np.linspace(0.15, 0.85, 60)  # of the forearm
+    place = np.round(400 * (0.4 + 0.1 * along)).astype(int), np.round(400 * (0.7 + 0.1 * along)).astype(int)
+    drawn = {name: (image[place] == LEFT).all(axis=1).mean() for name, image in (("sure", sure), ("unsure", unsure))}
+    assert drawn["sure"] > 0.95
+    assert 0.2 < drawn["unsure"] < 0.8
+    assert (missing[place] == 70).all()
+    assert (unsure[:, :200] == sure[:, :200]).all()  # the other arm is drawn as before
+    assert pixel(unsure, 0.65, 0.35) == LEFT  # and so is the upper arm
+    raised = np.asarray(draw_pose(picture, change(standing(400, 400), "left_wrist", score=0.2), threshold=0.1))
+    assert (raised == sure).all()
 
 
-def test_all_doubtful_and_all_missing() -> None:
+def test_all_unsure_all_missing_and_no_number() -> None:
     picture = np.full((100, 100, 3), 50, np.uint8)
-    faint = np.asarray(draw_pose(picture, standing(100, 100, score=0.0)))
-    assert 0 < np.abs(faint.astype(int) - 50).max() < 100
+    hollow = np.asarray(draw_pose(picture, standing(100, 100, score=0.0)))
+    assert (hollow == np.asarray(draw_pose(picture, standing(100, 100, score=float("nan"))))).all()
+    assert (hollow != np.asarray(draw_pose(picture, standing(100, 100)))).any()
     nothing = standing(100, 100)
     for name in KEYPOINTS:
         nothing = change(nothing, name, x=None, y=None)
-    assert (np.asarray(draw_pose(picture, nothing)) == 50).all()
+    assert (np.asarray(draw_pose(picture, nothing, label="7")) == 50).all()
+
+
+def test_a_label_is_written_beside_the_uppermost_keypoint() -> None:
+    picture = np.full((400, 400, 3), 50, np.uint8)
+    plain, named = (np.asarray(draw_pose(picture, standing(400, 400), label=label)) for label in (None, "anna"))
+    rows, columns = np.nonzero((plain != named).any(axis=2))
+    assert rows.size > 20
+    assert rows.max() < 0.2 * 400
+    assert columns.min() > 0.5 * 400
+    assert np.asarray(draw_pose(picture, standing(400, 400), label="\x1b[31m\u4eba")).shape == (400, 400, 3)
 
 
 @pytest.mark.parametrize(("width", "height"), [(300, 300), (1200, 1200), (6000, 300)])

@@ -66,8 +66,12 @@ def test_missing_keypoints() -> None:
 
 def test_json_form() -> None:
     pose = Pose(10, 20, (Keypoint("thorax", 1 / 3, 2.0, 2 / 3),))
-    expected = {"width": 10, "height": 20, "keypoints": [{"name": "thorax", "x": 0.333, "y": 2.0, "score": 0.6667}]}
-    assert pose.to_json() == expected
+    keypoints = [{"name": "thorax", "x": 0.333, "y": 2.0, "score": 0.6667}]
+    assert pose.to_json() == {"width": 10, "height": 20, "score": 0.6667, "keypoints": keypoints}
+
+
+def test_the_score_of_a_pose_is_the_mean() -> None:
+    assert Pose(10, 20, (Keypoint("thorax", 1, 2, 0.5), Keypoint("pelvis", None, None, 0.1))).score == pytest.approx(0.3)
 
 
 def test_upright_size_is_reported(tmp_path) -> None:
