@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Self
 
 from epcore.base.files import check_writable, existing_folder, is_device, writing
@@ -33,8 +34,14 @@ class StagedFolder:
 
     def write(self, name: str, data: bytes) -> None:
         """Raises OSError naming the place where the file was to be."""
-        with writing(self.folder / name), (self.stage / name).open("xb") as file:
+        with self.open(name) as file:
             file.write(data)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """A new file to write, and to seek in. Raises as `write`."""
+        with writing(self.folder / name), (self.stage / name).open("xb") as file:
+            yield file
 
 
 class Staging:
@@ -81,6 +88,10 @@ class Staging:
         self._temporary.callback(_remove, stage, descriptor)
         self._folders.append(StagedFolder(Path(os.path.abspath(path)), stage))
         return self._folders[-1]
+
+    def scratch(self) -> IO[bytes]:
+        """A file without a name, for what is not whole yet; it goes with the block."""
+        return self._temporary.enter_context(TemporaryFile())
 
     def commit(self) -> None:
         """Move everything. Raises OSError naming the path that could not be; then all is as it was before."""

@@ -152,7 +152,8 @@ def _present(outcome: Outcome, arguments: argparse.Namespace) -> int:
     people = sys.stderr if taken else sys.stdout
     result = outcome if isinstance(outcome, Result) else _follow(outcome, people)
     files = dict(result.files)
-    if report := getattr(arguments, "json", None):
+    report = getattr(arguments, "json", None)
+    if report and report not in files:
         files[report] = json_text(result.report)
     for path, content in files.items():
         if not _is_stdout(path):

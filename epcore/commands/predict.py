@@ -1,4 +1,5 @@
-"""`epcore predict`: keypoints of the person in each picture, as a table, JSON, CSV or drawn over the picture.
+"""`epcore predict`: keypoints of the person in each picture, as a table, in the formats of others or drawn over the picture; of
+one in a film: `epcore.commands.film`.
 
 A picture that cannot be read is named and left out, exit code 1; with --strict nothing is written then. What is written appears
 together or not at all.
@@ -7,20 +8,19 @@ together or not at all.
 from __future__ import annotations
 
 import argparse
-import csv
 import io
-import os
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from epcore.base.checks import Real, Whole
 from epcore.base.notices import say
 from epcore.base.progress import progress
 from epcore.base.table import Table
-from epcore.commands.console import Input, add_folder, add_json, add_output, check_outputs
+from epcore.commands.console import Input, add_folder, add_json, check_outputs
+from epcore.commands.film import add_film_arguments, is_film_command, run_film
 from epcore.commands.model import add_model_arguments, load_model
+from epcore.commands.overlay_names import overlay_names
+from epcore.commands.pose_outputs import PoseOutputs, add_pose_outputs
 from epcore.commands.result import Result
 from epcore.commands.where import Person, Where, add_where_arguments
 from epcore.inference.engine import engine
@@ -34,7 +34,7 @@ JPEG_SIDE = 65_500  # the most that Pillow's JPEG encoder takes; larger overlays
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "images", nargs="+", type=Input, metavar="IMAGE", help="picture files of any format that Pillow reads, folders of them"
+        "images", nargs="*", type=Input, metavar="IMAGE", help="pictures that Pillow reads, folders of them, or one film"
     )
     add_model_arguments(parser)
     add_where_arguments(parser)
@@ -57,9 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pixels", type=Whole(1, 2**31), metavar="N", help="the most a picture may have (Pillow's limit, 179 million)"
     )
+    add_film_arguments(parser)
     add_json(parser, "the keypoints")
-    add_output(parser, "--csv", help="write one line per keypoint; - is standard output")
-    add_folder(parser, "--overlay", what="overlays", help="write each picture with its skeleton to DIR/NAME_pose.jpg")
+    add_pose_outputs(parser)
+    help_text = "write each picture, or the film, with its skeleton to DIR/NAME_pose.jpg or .mp4"
+    add_folder(parser, "--overlay", what="overlays", help=help_text)
 
 
 def run(arguments: argparse.Namespace) -> Result:
@@ -68,14 +70,18 @@ def run(arguments: argparse.Namespace) -> Result:
 
     from epcore.pose.confidence import PUBLISHED, SHIPPED
     from epcore.pose.draw import draw_on_pixels
+    from epcore.pose.formats import Observation
     from epcore.pose.picture_files import PictureFiles, picture_paths
     from epcore.pose.predict import predict_pixels
 
+    if is_film_command(arguments):
+        return run_film(arguments)
     arguments.images = images = [Input(path) for path in picture_paths(arguments.images)]
     check_outputs(arguments)  # over what folders hold, too
     calibration = PUBLISHED if arguments.weights else SHIPPED
     sure = calibration.sure_keypoint if arguments.min_score is None else arguments.min_score
     where = Where(arguments, images, calibration)
+    outputs = PoseOutputs(arguments)
     wrong = _LeftOut(len(images))
     found: list[tuple[Input, Person]] = []
     with PictureFiles(images, max_pixels=arguments.max_pixels, left_out=None if arguments.strict else wrong.say) as pictures:
@@ -110,9 +116,11 @@ def run(arguments: argparse.Namespace) -> Result:
     if wrong.count:
         say(f"epcore: {wrong.count} of {len(images)} pictures left out")
     where.warn()
-    if arguments.json or arguments.csv:
+    if outputs.wanted:
+        for image, person in found:
+            outputs.add(Observation(image, person.pose, person=person.id))
         report = [{"image": image, **_id(person), **person.pose.to_json()} for image, person in found]
-        return Result(report=report, files={arguments.csv: _as_csv(found)} if arguments.csv else {}, code=code)
+        return Result(report=report, files=outputs.finish(), code=code)
     return Result("\n".join(_as_table(image, person) for image, person in found), code=code)
 
 
@@ -135,38 +143,6 @@ class _LeftOut:
     def stop_without_rest(self) -> None:
         if self.count == self.pictures:
             raise ValueError(f"none of the {self.pictures} pictures can be read")
-
-
-def overlay_names(images: Sequence[str], folder: str) -> list[str]:
-    """One name without suffix for each picture: NAME_pose, numbered where two pictures or an input would share it."""
-    taken = {os.path.splitext(os.path.realpath(image))[0].casefold() for image in images}
-    names = []
-    for image in images:
-        name = stem = f"{_short(Path(image).stem)}_pose"
-        number = 2
-        while (key := os.path.realpath(os.path.join(folder, name)).casefold()) in taken:
-            name, number = f"{stem}_{number}", number + 1
-        taken.add(key)
-        names.append(name)
-    return names
-
-
-def _short(stem: str) -> str:
-    """Names may have 255 bytes, and this one gets an ending, and a number."""
-    return os.fsdecode(os.fsencode(stem)[:200]) if len(os.fsencode(stem)) > 200 else stem
-
-
-def _as_csv(found: list[tuple[Input, Person]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    ids = any(person.id is not None for _, person in found)
-    writer.writerow(("image", *(("id",) if ids else ()), "width", "height", "keypoint", "x", "y", "score"))
-    for image, person in found:
-        pose = person.pose
-        start = (image, *((person.id,) if ids else ()), pose.width, pose.height)
-        for point in pose.to_json()["keypoints"]:
-            writer.writerow((*start, point["name"], point["x"], point["y"], point["score"]))
-    return text.getvalue()
 
 
 def _as_table(image: str, person: Person) -> str:

@@ -12,7 +12,8 @@ Content = str | bytes | Callable[[IO[bytes]], object]  # of a file; a function w
 @dataclass(frozen=True)
 class Result:
     """text: what a person reads, without the last line's end. report: what `--json` writes. code: of the process, 0 done, 1 a
-    check failed. files: further outputs by the path that was named on the command line.
+    check failed. files: further outputs by the path that was named on the command line; also that of `--json`, where a
+    command writes it itself.
     """
 
     text: str = ""

@@ -107,7 +107,7 @@ class Body:
 def sample_body(rng: Rng, variety: Variety) -> Body:
     """A person of random build in a random pose, seen from a random side."""
     build = Proportions.sample(rng)
-    camera = _about_z(math.radians(variety.tilt) * rng.normal()) @ _about_x(rng.normal(0.05, 0.1))
+    camera = about_z(math.radians(variety.tilt) * rng.normal()) @ about_x(rng.normal(0.05, 0.1))
     pose = _choose(rng, sitting=variety.sitting, crouching=variety.crouching, walking=variety.walking)
     turned = _choose(rng, back=variety.back, side=variety.side)
     yaw = rng.normal(0, 0.4)
@@ -117,10 +117,10 @@ def sample_body(rng: Rng, variety: Variety) -> Body:
         yaw = rng.choice([-1, 1]) * rng.normal(math.pi / 2, 0.25)
 
     lean = {"crouching": rng.uniform(0.2, 0.8), "walking": rng.normal(0.1, 0.12), "sitting": rng.normal(0.05, 0.15)}
-    hips = camera @ _about_y(yaw)
+    hips = camera @ about_y(yaw)
     bow = lean.get(pose, rng.normal(0.03, 0.1))
-    chest = hips @ _about_y(rng.normal(0, 0.15)) @ _about_x(bow) @ _about_z(rng.normal(0, 0.1))
-    head = chest @ _about_y(rng.normal(0, 0.3)) @ _about_x(rng.normal(0.05, 0.15)) @ _about_z(rng.normal(0, 0.1))
+    chest = hips @ about_y(rng.normal(0, 0.15)) @ about_x(bow) @ about_z(rng.normal(0, 0.1))
+    head = chest @ about_y(rng.normal(0, 0.3)) @ about_x(rng.normal(0.05, 0.15)) @ about_z(rng.normal(0, 0.1))
 
     joints = {"pelvis": np.zeros(3)}
     joints["thorax"] = joints["pelvis"] + build.torso * chest[:, 1]
@@ -201,18 +201,18 @@ def _choose(rng: Rng, **shares: float) -> str:
     return "other"
 
 
-def _about_x(angle: float) -> np.ndarray:
+def about_x(angle: float) -> np.ndarray:
     """Positive: what is up comes forward."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
 
 
-def _about_y(angle: float) -> np.ndarray:
+def about_y(angle: float) -> np.ndarray:
     """Positive: what is forward turns to the right of the picture."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
-def _about_z(angle: float) -> np.ndarray:
+def about_z(angle: float) -> np.ndarray:
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from epcore.cli import main
-from epcore.commands.predict import overlay_names
+from epcore.commands.overlay_names import overlay_names
 from epcore.pose.skeleton import KEYPOINTS
 
 
