@@ -11,9 +11,11 @@ import csv
 import io
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from epcore.base.ahead import ahead
 from epcore.base.checks import Whole
 from epcore.base.notices import say
 from epcore.base.progress import progress
@@ -58,16 +60,17 @@ def run(arguments: argparse.Namespace) -> Result:
         chosen = engine(load_model(arguments), backend=arguments.backend)
         names = overlay_names(images, arguments.overlay) if arguments.overlay else []
         overlays = arguments.staging.folder(arguments.overlay) if arguments.overlay else None
-        for index, pixels in progress(pictures, "picture"):
-            try:
-                poses[index] = predict_pixels(pixels, chosen, real_time=arguments.real_time)
-            except ValueError as error:
-                raise ValueError(f"{images[index]}: {error}") from None
-            if overlays:
-                drawn, file = draw_on_pixels(pixels, poses[index]), io.BytesIO()
-                ending, kind = (".jpg", "JPEG") if max(drawn.size) <= JPEG_SIDE else (".png", "PNG")
-                drawn.save(file, kind, quality=92)
-                overlays.write(names[index] + ending, file.getvalue())
+        with closing(ahead(pictures)) as read:  # the next one while the network works on this one, as `predict_many` does
+            for index, pixels in progress(read, "picture", total=len(pictures)):
+                try:
+                    poses[index] = predict_pixels(pixels, chosen, real_time=arguments.real_time)
+                except ValueError as error:
+                    raise ValueError(f"{images[index]}: {error}") from None
+                if overlays:
+                    drawn, file = draw_on_pixels(pixels, poses[index]), io.BytesIO()
+                    ending, kind = (".jpg", "JPEG") if max(drawn.size) <= JPEG_SIDE else (".png", "PNG")
+                    drawn.save(file, kind, quality=92)
+                    overlays.write(names[index] + ending, file.getvalue())
     wrong.stop_without_rest()
     found = [(images[index], pose) for index, pose in poses.items()]
     code = 1 if wrong.count else 0
