@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from epcore.base.ahead import ahead
 from epcore.base.checks import Whole
+from epcore.base.guarded import prepare
 from epcore.base.notices import say
 from epcore.base.progress import progress
 from epcore.base.table import Table
@@ -47,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Result:
+    if arguments.weights:
+        prepare()  # the process that opens the file starts while modules are imported and headers read
     from epcore.pose.draw import draw_on_pixels
     from epcore.pose.picture_files import PictureFiles, picture_paths
     from epcore.pose.predict import predict_pixels
