@@ -13,13 +13,13 @@ from epcore.base.printable import printable
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], unit: str) -> Iterable[T]:
-    """The items, counted by a bar."""
+def progress(items: Iterable[T], unit: str, *, total: int | None = None) -> Iterable[T]:
+    """The items, counted by a bar. total: how many there are, where they do not know it themselves."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:
         return items
-    return tqdm(items, unit=unit, disable=None, leave=False)
+    return tqdm(items, unit=unit, total=total, disable=None, leave=False)
 
 
 def progress_bar(total: int | None, initial: int, unit: str, *, hidden: bool = False) -> Any:
