@@ -33,8 +33,9 @@ $(VENV)/.demo: pyproject.toml setup.py | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --editable ".[progress]"
 	touch $@
 
+$(VENV)/.test: EXTRAS := test,gate
 $(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: pyproject.toml setup.py | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --editable ".[$*]"
+	$(RUN) -m pip install --quiet --editable ".[$(or $(EXTRAS),$*)]"
 	touch $@
 
 clean:

@@ -81,6 +81,8 @@ def bench_picture_to_keypoints(variant: str, picture: str, book: Book, benchmark
     }
     for name, run in found.items():
         contenders[f"{name} + {_RESIZER}"] = lambda case, run=run: _as_others_do(case.image, side, run)
+        if find_spec("skimage") and name == next(iter(found)):
+            contenders[f"{name} + scikit-image + SciPy"] = lambda case, run=run: _as_the_release_does(case.image, side, run)
     samples = side_by_side(contenders, cases, rounds=15 if variant == "II" else 40)
     samples["plan inside"] = Sample(tuple(inside.seconds[-len(samples["plan inside"].seconds) :]))
     benchmark.pedantic(predict, args=(cases[0].image, plan), rounds=5)
@@ -133,13 +135,29 @@ def _as_others_do(image: np.ndarray | Path, side: int, run: Callable[[np.ndarray
     pixels = image if isinstance(image, np.ndarray) else np.asarray(Image.open(image).convert("RGB"))
     scale = side / max(pixels.shape[:2])
     width, height = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
-    square = np.zeros((side, side, 3), np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = _resized(pixels, width, height)
-    x = (square.astype(np.float32) / 255 - MEAN.astype(np.float32)) / STD.astype(np.float32)
-    maps = run(x[None])
+    maps = run(_centred(_resized(pixels, width, height), side))
     places: np.ndarray = maps.reshape(-1, maps.shape[-1]).argmax(axis=0)
     return places
+
+
+def _as_the_release_does(image: np.ndarray | Path, side: int, run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Places (J,) of the largest values of the smoothed maps, by scikit-image and SciPy."""
+    from scipy.ndimage import gaussian_filter
+    from skimage.transform import rescale
+
+    pixels = image if isinstance(image, np.ndarray) else np.asarray(Image.open(image).convert("RGB"))
+    small = rescale(pixels, side / max(pixels.shape[:2]), channel_axis=-1, anti_aliasing=True)
+    maps = run(_centred((small[:side, :side] * 255).astype(np.uint8), side))[0]
+    return np.array([gaussian_filter(maps[:, :, j], 1.0).argmax() for j in range(maps.shape[-1])])
+
+
+def _centred(small: np.ndarray, side: int) -> np.ndarray:
+    """(h,w,3) uint8 -> (1,side,side,3) float32, on black, normalised."""
+    square = np.zeros((side, side, 3), np.uint8)
+    top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
+    square[top : top + small.shape[0], left : left + small.shape[1]] = small
+    x: np.ndarray = ((square.astype(np.float32) / 255 - MEAN.astype(np.float32)) / STD.astype(np.float32))[None]
+    return x
 
 
 _RESIZER = "OpenCV" if find_spec("cv2") else "Pillow"

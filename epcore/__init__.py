@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from epcore.ops import OPS
     from epcore.pose.box import Box
     from epcore.pose.predict import Keypoint, Pose, predict
+    from epcore.pose.predict_many import predict_many
     from epcore.tape import Tape, Tensor
     from epcore.threads import get_threads, set_threads
     from epcore.train.config import TrainConfig
@@ -72,6 +73,7 @@ __all__ = [
     "get_threads",
     "load_weights",
     "predict",
+    "predict_many",
     "set_threads",
     "use_backend",
 ]
@@ -92,6 +94,7 @@ _LAZY = {
     "epcore.ops": ("OPS",),
     "epcore.pose.box": ("Box",),
     "epcore.pose.predict": ("Keypoint", "Pose", "predict"),
+    "epcore.pose.predict_many": ("predict_many",),
     "epcore.tape": ("Tape", "Tensor"),
     "epcore.threads": ("get_threads", "set_threads"),
     "epcore.train.config": ("TrainConfig",),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,19 @@ def test_checkout_without_symbolic_links(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert str(tmp_path) in result.stdout
+
+
+@pytest.mark.parametrize("extra", ["cuda12", "cuda13"])
+def test_one_cupy_beside_a_gpus(extra: str) -> None:
+    """Two distributions of CuPy overwrite each other, and CuPy warns at every import: a GPU's extra goes with all others."""
+    if not (ROOT / "pyproject.toml").is_file():
+        pytest.skip("not a checkout")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {
+        name: {re.split("[^a-z0-9-]", line)[0] for line in lines if line.startswith("cupy")} for name, lines in extras.items()
+    }
+    (own,) = wanted[extra]
+    assert {name for name, found in wanted.items() if found - {own}} <= {"cuda12", "cuda13", "gate"}
 
 
 def test_public_names_exist() -> None:

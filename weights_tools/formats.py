@@ -58,7 +58,7 @@ def read_epcore(path: str | PathLike[str]) -> WeightFile:
     name = fspath(path)
     content = Path(path).read_bytes()
     with decoding(name):
-        arrays, facts = _DECODERS[Path(path).suffix](name, content)
+        arrays, facts = _DECODERS.get(Path(path).suffix, _from_h5)(name, content)  # HDF5 by any name
     if facts.get("epcore_format") != FORMAT:
         raise ValueError(f"{name} has format {facts.get('epcore_format')!r}, expected {FORMAT!r}")
     keyed = {(key.partition("/")[0], key.partition("/")[2]): array for key, array in arrays.items()}
@@ -122,4 +122,4 @@ def _from_safetensors(name: str, content: bytes) -> tuple[dict[str, np.ndarray],
     return arrays, _facts(name, header.get("__metadata__", {}))
 
 
-_DECODERS = {".h5": _from_h5, ".npz": read_npz, ".safetensors": _from_safetensors}
+_DECODERS = {".npz": read_npz, ".safetensors": _from_safetensors}

@@ -23,9 +23,19 @@ def say(text: str) -> None:
         send(sys.stderr, printable(text) + "\n")
 
 
+def say_meanwhile(text: str) -> None:
+    """`say` of what takes a while, where a command line runs and standard error is a terminal: somebody waits there."""
+    if _as_lines and sys.stderr is not None and sys.stderr.isatty():
+        say(text)
+
+
+_as_lines = False
+
+
 @contextmanager
 def as_lines() -> Iterator[None]:
     """What the library has to say is one line on standard error; other warnings look as Python shows them."""
+    global _as_lines
     shown = warnings.showwarning
 
     def show(
@@ -41,8 +51,8 @@ def as_lines() -> Iterator[None]:
         else:
             say(f"epcore: {message}")
 
-    warnings.showwarning = show
+    warnings.showwarning, _as_lines = show, True
     try:
         yield
     finally:
-        warnings.showwarning = shown
+        warnings.showwarning, _as_lines = shown, False

@@ -13,22 +13,26 @@ from epcore.base.printable import printable
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], unit: str) -> Iterable[T]:
-    """The items, counted by a bar."""
+def progress(items: Iterable[T], unit: str, *, total: int | None = None) -> Iterable[T]:
+    """The items, counted by a bar. total: how many there are, where they do not know it themselves."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:
         return items
-    return tqdm(items, unit=unit, disable=None, leave=False)
+    return tqdm(items, unit=unit, total=total, disable=None, leave=False)
 
 
 def progress_bar(total: int | None, initial: int, unit: str, *, hidden: bool = False) -> Any:
-    """A bar to be moved by `update()`, with `set_postfix(...)` beside it; a context manager. total: None where nobody knows."""
+    """A bar to be moved by `update()`, with `set_postfix(...)` beside it; a context manager.
+
+    unit: bytes, "B", are counted in thousands and millions. total: None where it is not known.
+    """
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:
         return _Silence()
-    return tqdm(total=total, initial=initial, unit=unit, disable=True if hidden else None, dynamic_ncols=True)
+    off = True if hidden else None  # None: where it is no terminal
+    return tqdm(total=total, initial=initial, unit=unit, unit_scale=unit == "B", disable=off, dynamic_ncols=True)
 
 
 def status_line(text: str) -> None:
@@ -44,7 +48,7 @@ class _Silence:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
 
-    def update(self) -> None:
+    def update(self, steps: int = 1) -> None:
         pass
 
     def set_postfix(self, **values: object) -> None:

@@ -17,14 +17,14 @@ from epcore.models import EfficientPose
 from epcore.models.variants import POSE_NAMES, SHIPPED_WEIGHTS, build_pose_network, network_name
 
 _NOTICE = """\
-epcore: using the weights that come with epcore, trained on synthetic figures. For photographs use the authors' weights
-(EfficientPoseRT.h5, https://github.com/daniegr/EfficientPose): epcore weights inspect EfficientPoseRT.h5, then
-epcore predict photo.jpg --weights EfficientPoseRT.h5"""
+epcore: using the weights that come with epcore, trained on synthetic figures. For photographs take those that the authors
+published (https://github.com/daniegr/EfficientPose): epcore weights fetch RT, then epcore predict photo.jpg --weights RT"""
+WEIGHTS_HELP = "a file of the variant's weights, or the name of published ones (RT), see `epcore weights fetch`"
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, backend: bool = True) -> None:
     parser.add_argument("--model", default="RT", metavar="NAME", help=f"{names(POSE_NAMES)} (default: RT)")
-    parser.add_argument("--weights", type=Input, metavar="FILE", help="file of the variant's weights, see `epcore weights`")
+    parser.add_argument("--weights", type=Input, metavar="FILE", help=WEIGHTS_HELP)
     if backend:
         parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what computes (default: auto)")
     else:
@@ -65,9 +65,19 @@ def load_network(name: str, weights: str | None) -> EfficientPose:
 
 
 def weights_file(name: str, weights: str | None) -> Path:
-    """The file named, else that which comes with epcore. Raises ValueError where none does, and for other networks."""
+    """The file named, itself or by what published weights are called, else that which comes with epcore.
+
+    Raises ValueError where none does, and for other networks, and OSError where published weights have not been fetched.
+    """
     shipped = SHIPPED_WEIGHTS.get(network_name(name, POSE_NAMES))
-    path = Path(weights) if weights else shipped
-    if path is None or not (weights or path.is_file()):
-        raise ValueError(f"no weights for EfficientPose {name}: name a file with --weights FILE")
-    return path
+    if weights:
+        from epcore.weights_tools.published import find_weights
+
+        return Path(find_weights(weights))
+    if shipped is None or not shipped.is_file():
+        called = network_name(name, POSE_NAMES).replace(" ", "_")
+        raise ValueError(
+            f"no weights for EfficientPose {name}: name a file with --weights FILE, or "
+            f"epcore weights fetch {called}, then --weights {called}"
+        )
+    return shipped

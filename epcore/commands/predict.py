@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import argparse
 import io
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
+from epcore.base.ahead import ahead
 from epcore.base.checks import Real, Whole
+from epcore.base.guarded import prepare
 from epcore.base.notices import say
 from epcore.base.progress import progress
 from epcore.base.table import Table
@@ -26,6 +30,8 @@ from epcore.commands.where import Person, Where, add_where_arguments
 from epcore.inference.engine import engine
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from epcore.pose import Box, Pose
 
 METHODS = ("release", "parabola", "dark", "quarter")  # `epcore.pose.refine.METHODS`, without importing so much for --help
@@ -65,11 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Result:
-    import numpy as np
-    from PIL import Image
-
+    if arguments.weights:
+        prepare()  # the process that opens the file starts while modules are imported and headers read
     from epcore.pose.confidence import PUBLISHED, SHIPPED
-    from epcore.pose.draw import draw_on_pixels
     from epcore.pose.formats import Observation
     from epcore.pose.picture_files import PictureFiles, picture_paths
     from epcore.pose.predict import predict_pixels
@@ -93,24 +97,20 @@ def run(arguments: argparse.Namespace) -> Result:
             predict_pixels, engine=chosen, real_time=arguments.real_time, method=arguments.method, coarse=arguments.coarse,
             flip=arguments.flip, scales=arguments.scales,
         )  # fmt: skip
-        for index, pixels in progress(pictures, "picture"):
+        with closing(ahead(pictures)) as read:  # the next one while the network works on this one, as `predict_many` does
+            for index, pixels in progress(read, "picture", total=len(pictures)):
 
-            def look(box: Box | None, margin: float, pixels: np.ndarray = pixels) -> Pose:
-                return reading(pixels, box=box, margin=margin)
+                def look(box: Box | None, margin: float, pixels: np.ndarray = pixels) -> Pose:
+                    return reading(pixels, box=box, margin=margin)
 
-            try:
-                persons = list(where.persons(index, look))
-            except ValueError as error:
-                raise ValueError(f"{images[index]}: {error}") from None
-            found += ((images[index], person) for person in persons)
-            if overlays:
-                drawn = Image.fromarray(pixels)
-                for person in persons:
-                    drawn = draw_on_pixels(np.asarray(drawn), person.pose, threshold=sure, label=person.id)
-                file = io.BytesIO()
-                ending, kind = (".jpg", "JPEG") if max(drawn.size) <= JPEG_SIDE else (".png", "PNG")
-                drawn.save(file, kind, quality=92)
-                overlays.write(names[index] + ending, file.getvalue())
+                try:
+                    persons = list(where.persons(index, look))
+                except ValueError as error:
+                    raise ValueError(f"{images[index]}: {error}") from None
+                found += ((images[index], person) for person in persons)
+                if overlays:
+                    ending, file = _overlay(pixels, persons, sure)
+                    overlays.write(names[index] + ending, file)
     wrong.stop_without_rest()
     code = 1 if wrong.count else 0
     if wrong.count:
@@ -122,6 +122,22 @@ def run(arguments: argparse.Namespace) -> Result:
         report = [{"image": image, **_id(person), **person.pose.to_json()} for image, person in found]
         return Result(report=report, files=outputs.finish(), code=code)
     return Result("\n".join(_as_table(image, person) for image, person in found), code=code)
+
+
+def _overlay(pixels: np.ndarray, persons: Sequence[Person], sure: float) -> tuple[str, bytes]:
+    """Ending and contents of the picture with everybody's skeleton; joints below `sure` are hollow."""
+    import numpy as np
+    from PIL import Image
+
+    from epcore.pose.draw import draw_on_pixels
+
+    drawn = Image.fromarray(pixels)
+    for person in persons:
+        drawn = draw_on_pixels(np.asarray(drawn), person.pose, threshold=sure, label=person.id)
+    ending, kind = (".jpg", "JPEG") if max(drawn.size) <= JPEG_SIDE else (".png", "PNG")
+    file = io.BytesIO()
+    drawn.save(file, kind, quality=92)
+    return ending, file.getvalue()
 
 
 def _id(person: Person) -> dict[str, str]:

@@ -1,5 +1,6 @@
-"""`epcore weights`: look into weight files, import them, export them.
+"""`epcore weights`: get published weight files, look into weight files, import them, export them.
 
+epcore weights fetch RT
 epcore weights inspect FILE
 epcore weights import FILE --model I --low FILE2 --output weights.h5
 epcore weights export FILE --model RT --output weights.safetensors --dtype float16 --layout NCHW
@@ -8,16 +9,25 @@ epcore weights export FILE --model RT --output weights.safetensors --dtype float
 from __future__ import annotations
 
 import argparse
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, Any
 
 from epcore.base.table import Table
 from epcore.commands.console import Input, add_json, add_output
 from epcore.commands.model import names
-from epcore.commands.result import Result
+from epcore.commands.result import Outcome, Result
 from epcore.models.variants import NETWORK_NAMES
+
+if TYPE_CHECKING:
+    from epcore.weights_tools.published import PublishedFile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    fetch = actions.add_parser("fetch", help="get published weight files and keep them; without a name: list them")
+    fetch.add_argument("networks", nargs="*", metavar="NETWORK", help="RT, I, II, III, IV, RT_Lite, I_Lite, II_Lite, B0 to B7")
+    add_json(fetch, "what there is and what is here")
+    fetch.set_defaults(step=_fetch_or_list)
     inspect = actions.add_parser("inspect", help="list every array of a weight file")
     inspect.add_argument("file", type=Input, metavar="FILE")
     add_json(inspect, "layout, digest and arrays")
@@ -42,9 +52,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.set_defaults(step=_convert, layout="NHWC", keras=False)
 
 
-def run(arguments: argparse.Namespace) -> Result:
-    result: Result = arguments.step(arguments)
-    return result
+def run(arguments: argparse.Namespace) -> Outcome:
+    outcome: Outcome = arguments.step(arguments)
+    return outcome
+
+
+def _fetch_or_list(arguments: argparse.Namespace) -> Outcome:
+    from epcore.weights_tools.published import published_file, published_files
+
+    if not arguments.networks:
+        return _list(list(published_files().values()))
+    return _fetch([published_file(name) for name in arguments.networks])
+
+
+def _fetch(files: list[PublishedFile]) -> Generator[str, None, Result]:
+    """One after the other; what has come stays where a later one cannot be had."""
+    from epcore.weights_tools.fetch import fetch
+
+    for file in files:
+        came = fetch(file)
+        size = file.place.stat().st_size
+        yield f"{file.network}: {file.place}, {size:,} bytes, {file.digest}{'' if came else ', was here already'}"
+    return Result(report=_report(files))
+
+
+def _list(files: list[PublishedFile]) -> Result:
+    from epcore.weights_tools.published import VARIABLE, weights_folder
+
+    table = Table("<10", "<27", ">13,", "")
+    lines = [f"kept in {weights_folder()} ({VARIABLE} names another folder)"]
+    publisher = ""
+    for file, row in zip(files, _rows(files), strict=True):
+        if file.publisher != publisher:
+            publisher = file.publisher
+            lines += ["", publisher, "from " + file.address.removesuffix(file.name), ""]
+            lines += [table.line("network", "file", "bytes", "  here")]
+        lines.append(table.line(file.network, file.name, file.size, f"  {row['here']}"))
+    return Result("\n".join(lines), _report(files))
+
+
+def _report(files: Iterable[PublishedFile]) -> dict[str, Any]:
+    from epcore.weights_tools.published import weights_folder
+
+    return {"folder": str(weights_folder()), "files": _rows(files)}
+
+
+def _rows(files: Iterable[PublishedFile]) -> list[dict[str, Any]]:
+    return [
+        {
+            "network": file.network,
+            "name": file.name,
+            "address": file.address,
+            "size": file.size,
+            "digest": file.digest,
+            "here": _here(file),
+            "path": str(file.place),
+        }
+        for file in files
+    ]
+
+
+def _here(file: PublishedFile) -> str:
+    """What is in its place: yes, no, wrong (another file has its name), part (a fetch was interrupted)."""
+    from epcore.weights_tools.part import part_folder
+
+    if file.place.exists():
+        return "yes" if file.is_here() else "wrong"
+    return "part" if part_folder(file.place).exists() else "no"
 
 
 def _inspect(arguments: argparse.Namespace) -> Result:

@@ -68,7 +68,9 @@ class TrainConfig:
     )
 
     model: str = option("RT", "RT, I, II, III, IV or phi")
-    init: str = option("none", "start from: none, ImageNet weights of the backbone (.h5), or a trained model (.h5, .npz, run)")
+    init: str = option(
+        "none", "start from: none, ImageNet weights of the backbone (.h5, B0 to B7), or a trained model (.h5, .npz, run)"
+    )
     init_low: str = option("", "ImageNet weights of the low-resolution backbone (default: random)")
     freeze: str = option("", "parts that are not trained, as prefixes of parameter names: high.,low.")
     resolution: int = option(0, "side of the input, a multiple of 16 (0: the variant's)", Whole(0, SIDE))

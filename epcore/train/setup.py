@@ -11,6 +11,7 @@ from epcore.models import EfficientPose
 from epcore.train.checkpoint import Checkpoint, is_checkpoint
 from epcore.train.config import TrainConfig
 from epcore.train.run_folder import checkpoint_path
+from epcore.weights_tools.published import find_weights
 
 
 def train_data(config: TrainConfig) -> Dataset:
@@ -65,8 +66,11 @@ def build_model(config: TrainConfig, *, start: bool = True) -> EfficientPose:
 
 
 def load_start(model: EfficientPose, path: str | os.PathLike[str], *, low: str | None = None) -> None:
-    """Weights from a run's folder, a checkpoint, or a file of a pose network or of backbones as `load_weights` takes them."""
-    path = checkpoint_path(path)
+    """Weights from a run's folder, a checkpoint, or a file of a pose network or of backbones as `load_weights` takes them.
+
+    A network's name, where no file or folder is called so, is the published file for it (`find_weights`).
+    """
+    path = checkpoint_path(path if os.path.isdir(path) else find_weights(path))
     if is_checkpoint(path):
         Checkpoint.load(path).restore(model, path, evaluated=True)
     else:

@@ -27,6 +27,7 @@ from numba.core.caching import FunctionCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from epcore.base.notices import say_meanwhile
 from epcore.kernels.cpu.cache_folders import Folders, folders, settle
 
 HERE = Path(__file__).parent
@@ -91,6 +92,7 @@ class KernelCache(FunctionCache):
         for data in self._folders.read(self.file_name(key)):
             if (kept := _unpack(key, data)) is not None:
                 return CompileResult._rebuild(target_context, *kept)
+        _say_that_it_compiles()
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -124,6 +126,12 @@ class KernelCache(FunctionCache):
 
     def _digest(self) -> str:
         return sha256("".join([_DIGEST, *map(_stamp, self._sources)]).encode()).hexdigest()
+
+
+@cache
+def _say_that_it_compiles() -> None:
+    """Once a process."""
+    say_meanwhile("epcore: compiling kernels for this processor; this takes up to a minute and is kept for later runs")
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 
 from numba import njit
 
+from epcore.kernels.cpu import lazy_blas  # noqa: F401  before anything is compiled or loaded
 from epcore.kernels.cpu.cache import cached
 from epcore.kernels.cpu.launch import ParallelKernel
 

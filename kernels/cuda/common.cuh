@@ -41,6 +41,14 @@ __device__ __forceinline__ T sigmoid(T x) {
 // ReLU's maximum. Swish is E-swish with beta 1.
 enum Activation { NONE = 0, ESWISH = 1, SIGMOID = 2, RELU = 3 };
 
+template <int KIND, class T>
+__device__ __forceinline__ T activate(T parameter, T x) {
+  if constexpr (KIND == ESWISH) return parameter * x * sigmoid(x);
+  if constexpr (KIND == SIGMOID) return sigmoid(x);
+  if constexpr (KIND == RELU) return x < T(0) ? T(0) : x > parameter ? parameter : x;
+  return x;
+}
+
 template <class T>
 __device__ __forceinline__ T activate(int kind, T parameter, T x) {
   if (kind == ESWISH) return parameter * x * sigmoid(x);

@@ -109,6 +109,6 @@ conv2d_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, double
   const Geometry g{H, W, Cin, OH, OW, Cout, kh, kw, s, top, left};
   const int rows = kh * kw * Cin, first = blockIdx.z * rows_per_slice;
   gemm<T, V, Shape>(Patches<T, V, true>{x, g}, Columns<T, V>{dy, Cout},
-                    Partial<T, V>{partial + (size_t)blockIdx.z * rows * Cout, Cout}, blockIdx.x * Shape::BM,
+                    Partial<T, V>{partial + (size_t)blockIdx.z * rows * Cout, Cout, 1}, blockIdx.x * Shape::BM,
                     blockIdx.y * Shape::BN, rows, Cout, first, min(N * OH * OW, first + rows_per_slice));
 }

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -30,19 +32,39 @@ from epcore.kernels.cuda.pointwise_table import FASTER_WITH_CUBLAS
 from epcore.ops.conv2d import output_shape
 from epcore.shapes import Window
 
-# Tiles of gemm.cuh: pixels and channels a block computes, its threads. Float vectors get all, everything else the small one.
-TILES = {"Large": (64, 64, 128), "Narrow": (128, 16, 128), "Small": (32, 32, 64)}
-STEP = 16  # BK of gemm.cuh
-BUSY = FILL // 4  # large tiles below which a GPU is half empty
+
+@dataclass(frozen=True)
+class Tile:
+    """One of gemm.cuh: pixels and channels that a block computes, its threads; instructions a multiply-add (docs/cuda.md)."""
+
+    name: str
+    pixels: int
+    channels: int
+    threads: int
+    cost: float
 
 
-def _instances(*kernels: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    small = tuple(f"{kernel}<{{T}},{{V}},Small>" for kernel in kernels)
-    return small, tuple(f"{kernel}<float,4,{tile}>" for kernel in kernels for tile in TILES if tile != "Small")
+# Float vectors get all for 1x1 convolutions, WIDE for others; everything else gets SMALL.
+SMALL = Tile("Small", 32, 32, 64, 1.40)
+WIDE = (Tile("N64", 64, 64, 128, 1.23), Tile("N16", 128, 16, 128, 1.52))
+TILES = (
+    *WIDE, Tile("N48", 64, 48, 96, 1.28), Tile("N40", 128, 40, 160, 1.29), Tile("N32", 128, 32, 128, 1.29),
+    Tile("N24", 128, 24, 96, 1.34),
+)  # fmt: skip
+STEP = 8  # BK of gemm.cuh
+BUSY = 2**14  # threads below which a GPU is half empty: a warp for each of four schedulers of 128 multiprocessors
 
 
-SOURCE = Source("conv2d", *_instances("conv2d_forward", "conv2d_backward_data", "conv2d_backward_filter"))
-POINTWISE = Source("pointwise_conv2d", *_instances("pointwise_forward", "pointwise_backward_data", "pointwise_backward_filter"))
+def _instances(tiles: Sequence[Tile], *kernels: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """kernels: with {} for type, vector width and tile."""
+    small = tuple(kernel.format(f"{{T}},{{V}},{SMALL.name}") for kernel in kernels)
+    return small, tuple(kernel.format(f"float,4,{tile.name}") for kernel in kernels for tile in tiles)
+
+
+_USES = "forward<{}>", "backward_data<{}>", "backward_filter<{}>"
+_GATED = "forward<{},false>", "forward<{},true>", *_USES[1:]
+SOURCE = Source("conv2d", *_instances(WIDE, *(f"conv2d_{use}" for use in _USES)))
+POINTWISE = Source("pointwise_conv2d", *_instances(TILES, *(f"pointwise_{use}" for use in _GATED)))
 SUMS = Source("column_sum", ("column_sums<{T},{V}>", "column_merge<{T}>"))
 
 
@@ -81,9 +103,9 @@ def fused(
         if residual is not None:
             check_shape("conv2d", "residual", residual, y.shape)
         V = _width(Cin, Cout, x, w, b, gate, residual, y)
-        tile, layout = _tile(pixels, Cout, V)
+        tile, layout = _tile(TILES, pixels, Cout, V)
         arguments = x, w, b, residual, gate, y, kind, parameter, pixels, Cin, Cout, H * W
-        launch(POINTWISE, T, f"pointwise_forward<{T},{V},{tile}>", layout, *arguments)
+        launch(POINTWISE, T, f"pointwise_forward<{T},{V},{tile},{str(gate is not None).lower()}>", layout, *arguments)
     else:
         if gate is not None or residual is not None:
             raise ValueError(f"conv2d: gate and residual go with 1x1 convolutions of stride 1, w has shape {w.shape}")
@@ -108,16 +130,21 @@ def backward(
             dx = dy @ w[0, 0].T
         elif dx is not None:
             V = _width(Cin, Cout, dy, w, dx)
-            tile, layout = _tile(pixels, Cin, V)
+            tile, layout = _tile(TILES, pixels, Cin, V)
             launch(POINTWISE, T, f"pointwise_backward_data<{T},{V},{tile}>", layout, dy, w, dx, pixels, Cin, Cout)
         if dw is not None and cublas:
             dw = (x.reshape(-1, Cin).T @ dy.reshape(-1, Cout)).reshape(w.shape)
         elif dw is not None:
             V = _width(Cin, Cout, x, dy)
-            tile, layout, per_slice = _split_tile(Cin, Cout, pixels, V)
+            tiles = _split_tiles(TILES, V)
+            factors, strides = [(x, Cin), (dy, Cout)], (Cout, 1)
+            if min(_instructions(tile, Cout, Cin) for tile in tiles) < min(_instructions(tile, Cin, Cout) for tile in tiles):
+                factors, strides = factors[::-1], strides[::-1]
+            (a, Ca), (b, Cb) = factors
+            tile, layout, per_slice = _split_tile(TILES, Ca, Cb, pixels, V)
             partial = empty((layout[0][2], *w.shape), x, np.float64)
             kernel = f"pointwise_backward_filter<{T},{V},{tile}>"
-            launch(POINTWISE, T, kernel, layout, x, dy, partial, pixels, per_slice, Cin, Cout)
+            launch(POINTWISE, T, kernel, layout, a, b, partial, pixels, per_slice, Ca, Cb, *strides)
             _merge(partial, dw)
     else:
         padding = _padding(x, w, stride)
@@ -138,7 +165,7 @@ def patch_product(
     """y = activation(conv(x, w) + b); w (kh,kw,channels of x, channels of y)."""
     T = check("conv2d", x=x, w=w, b=b, y=y)
     V = _width(x.shape[3], y.shape[3], x, w, b, y)
-    tile, layout = _tile(y.size // y.shape[3], y.shape[3], V)
+    tile, layout = _tile(WIDE, y.size // y.shape[3], y.shape[3], V)
     arguments = x, w, b, y, kind, parameter, *_geometry(x, w, y, stride, padding)
     launch(SOURCE, T, f"conv2d_forward<{T},{V},{tile}>", layout, *arguments)
 
@@ -148,7 +175,7 @@ def data_gradient(dy: Array, w: Array, b: Array | None, dx: Array, stride: int, 
     T = check("conv2d", dy=dy, w=w, b=b, dx=dx)
     N, H, W, C = dx.shape
     V = _width(C, dy.shape[3], dy, w, b, dx)
-    tile, (grid, block) = _tile(N * ceil_div(H, stride) * ceil_div(W, stride), C, V, stride * stride)
+    tile, (grid, block) = _tile(WIDE, N * ceil_div(H, stride) * ceil_div(W, stride), C, V, stride * stride)
     arguments = dy, w, b, dx, *_geometry(dx, w, dy, stride, padding)
     launch(SOURCE, T, f"conv2d_backward_data<{T},{V},{tile}>", ((*grid, stride * stride), block), *arguments)
 
@@ -158,7 +185,7 @@ def filter_gradient(x: Array, dy: Array, dw: Array, stride: int, padding: tuple[
     T = check("conv2d", x=x, dy=dy, dw=dw)
     kh, kw, Cin, Cout = dw.shape
     V = _width(Cin, Cout, x, dy)
-    tile, layout, per_slice = _split_tile(kh * kw * Cin, Cout, dy.size // Cout, V)
+    tile, layout, per_slice = _split_tile(WIDE, kh * kw * Cin, Cout, dy.size // Cout, V)
     partial = empty((layout[0][2], *dw.shape), x, np.float64)
     arguments = x, dy, partial, per_slice, *_geometry(x, dw, dy, stride, padding)
     launch(SOURCE, T, f"conv2d_backward_filter<{T},{V},{tile}>", layout, *arguments)
@@ -197,26 +224,42 @@ def _width(Cin: int, Cout: int, *arrays: Array | None) -> int:
     return width(Cin if Cin % 4 else Cout, *arrays)
 
 
-def _tile(M: int, N: int, V: int, classes: int = 1) -> tuple[str, Layout]:
-    """The tile for an M x N product, and its grid: narrow for few channels, small where the GPU would not fill."""
-    name = "Small"
+def _tile(tiles: Sequence[Tile], M: int, N: int, V: int, classes: int = 1) -> tuple[str, Layout]:
+    """The tile for an M x N product, and its grid: that which throws away least, small where the GPU would not fill."""
+    tile = SMALL
     if V == 4:
-        BM, BN, _ = TILES["Large"]
-        busy = ceil_div(M, BM) * ceil_div(N, BN) * classes >= BUSY
-        if busy:
-            name = "Large" if TILES["Narrow"][1] < N else "Narrow"
-    BM, BN, threads = TILES[name]
-    return name, ((ceil_div(M, BM), ceil_div(N, BN)), (threads,))
+        best = _best(tiles, M, N)
+        if _blocks(best, M, N) * best.threads * classes >= BUSY:
+            tile = best
+    return tile.name, ((ceil_div(M, tile.pixels), ceil_div(N, tile.channels)), (tile.threads,))
 
 
-def _split_tile(M: int, N: int, K: int, V: int) -> tuple[str, Layout, int]:
+def _split_tile(tiles: Sequence[Tile], M: int, N: int, K: int, V: int) -> tuple[str, Layout, int]:
     """The tile for an M x N product over a long k, its grid with the slices of k along axis 2, and k a slice."""
-    name = "Large" if V == 4 and min(M, N) > TILES["Small"][1] else "Small"
-    BM, BN, threads = TILES[name]
-    tiles = ceil_div(M, BM) * ceil_div(N, BN)
-    wanted = min(max(FILL // tiles, 1), ceil_div(K, 8 * STEP))
+    tile = _best(_split_tiles(tiles, V), M, N)
+    wanted = min(max(FILL // _blocks(tile, M, N), 1), ceil_div(K, 16 * STEP))
     per_slice = ceil_div(ceil_div(K, wanted), STEP) * STEP
-    return name, ((ceil_div(M, BM), ceil_div(N, BN), ceil_div(K, per_slice)), (threads,)), per_slice
+    grid = ceil_div(M, tile.pixels), ceil_div(N, tile.channels), ceil_div(K, per_slice)
+    return tile.name, (grid, (tile.threads,)), per_slice
+
+
+def _split_tiles(tiles: Sequence[Tile], V: int) -> Sequence[Tile]:
+    """Slices of k fill the GPU, whatever the tile."""
+    return (*tiles, SMALL) if V == 4 else (SMALL,)
+
+
+def _best(tiles: Sequence[Tile], M: int, N: int) -> Tile:
+    """The tile that takes the fewest instructions, for what it throws away included."""
+    return min(tiles, key=lambda tile: _instructions(tile, M, N))
+
+
+def _blocks(tile: Tile, M: int, N: int) -> int:
+    return ceil_div(M, tile.pixels) * ceil_div(N, tile.channels)
+
+
+def _instructions(tile: Tile, M: int, N: int) -> float:
+    """For one step along k."""
+    return _blocks(tile, M, N) * tile.pixels * tile.channels * tile.cost
 
 
 @cache

@@ -28,16 +28,20 @@ WIDE = {(3, 1): 4, (5, 1): 8, (3, 2): 2, (5, 2): 2}
 NARROW = {(3, 1): 2, (5, 1): 2, (3, 2): 2, (5, 2): 2}
 BUSY = 2**17  # threads below which a GPU is half empty
 
+ACTIVATIONS = (0, 1, 2, 3)  # of common.cuh: each a kernel of its own, so that a convolution alone carries no code of theirs
+
 SOURCE = Source(
     "depthwise_conv2d",
     (
-        *(f"depthwise_{kernel}<{{T}},{{V}},{K},{S},{TW}>" for kernel in ("forward", "backward_data")
-          for (K, S), TW in NARROW.items()),
+        *(f"depthwise_forward<{{T}},{{V}},{K},{S},{TW},{kind}>" for (K, S), TW in NARROW.items() for kind in ACTIVATIONS),
+        *(f"depthwise_backward_data<{{T}},{{V}},{K},{S},{TW}>" for (K, S), TW in NARROW.items()),
         *(f"depthwise_backward_filter<{{T}},{K},{S}>" for K, S in WIDE),
         "depthwise_merge<{T}>",
     ),
-    tuple(f"depthwise_{kernel}<float,4,{K},{S},{TW}>" for kernel in ("forward", "backward_data")
-          for (K, S), TW in WIDE.items()),
+    (
+        *(f"depthwise_forward<float,4,{K},{S},{TW},{kind}>" for (K, S), TW in WIDE.items() for kind in ACTIVATIONS),
+        *(f"depthwise_backward_data<float,4,{K},{S},{TW}>" for (K, S), TW in WIDE.items()),
+    ),
 )  # fmt: skip
 
 
@@ -60,8 +64,8 @@ def fused(x: Array, w: Array, bias: Array | None, *, stride: int = 1, activation
     top, left = Window(x.shape, (K, K), stride).start
     kind, parameter = activation
     launch(
-        SOURCE, T, f"depthwise_forward<{T},{V},{K},{stride},{TW}>", layout,
-        x, w, bias, y, kind, x.dtype.type(parameter), H, W, C, OH, OW, top, left, tiles,
+        SOURCE, T, f"depthwise_forward<{T},{V},{K},{stride},{TW},{kind}>", layout,
+        x, w, bias, y, x.dtype.type(parameter), H, W, C, OH, OW, top, left, tiles,
     )  # fmt: skip
     return y
 
@@ -87,12 +91,13 @@ def backward(
         launch(SOURCE, T, kernel, layout, dy, w, dx, H, W, C, OH, OW, top, left, tiles)
     if need_w:
         dw = empty(w.shape, w)
-        tiles = ceil_div(C, 32)
-        per_slice = max(8, ceil_div(N * OH * tiles, 2 * FILL))
+        across, rows = _filter_block(C)
+        tiles = ceil_div(C, across)
+        per_slice = max(rows, ceil_div(N * OH * tiles, 2 * FILL))
         count = ceil_div(N * OH, per_slice)
         partial = empty((count, *w.shape), x, np.float64)
         kernel = f"depthwise_backward_filter<{T},{K},{stride}>"
-        layout = (tiles, count), (32, 8)
+        layout = (tiles, count), (across, rows)
         launch(SOURCE, T, kernel, layout, x, dy, partial, N * OH, per_slice, H, W, C, OH, OW, top, left)
         launch(SOURCE, T, f"depthwise_merge<{T}>", grids.merge(w.size), partial, dw, count, w.size)
     return dx, dw
@@ -114,6 +119,14 @@ def _columns(K: int, stride: int, elements: int, V: int) -> int:
     """Columns a thread computes."""
     wide = WIDE[K, stride]
     return wide if V == 4 and elements // (V * wide) >= BUSY else NARROW[K, stride]
+
+
+def _filter_block(C: int) -> tuple[int, int]:
+    """Channels and rows of a block: the largest divisor of C that a warp has room for, so that no lane is idle."""
+    across = next(n for n in range(min(32, C), 0, -1) if C % n == 0)
+    if across < min(8, C):  # C has a large prime factor
+        across = min(32, C)
+    return across, grids.THREADS // across
 
 
 def _layout(N: int, H: int, W: int, C: int, V: int, TW: int) -> tuple[Layout, int]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cupy.cuda import nvrtc
 
-ARCHITECTURES = (75, 80, 90, 100)  # Turing, Ampere, Hopper, Blackwell
+GENERATIONS = {75: (), 80: (86, 89), 90: (), 100: (103,), 120: (121,)}  # Turing, Ampere and Ada, Hopper, Blackwell: variants
+ARCHITECTURES = tuple(sorted({*GENERATIONS, *(variant for variants in GENERATIONS.values() for variant in variants)}))
+CUPYS_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")  # what CuPy adds to a module's own
 
 
 @dataclass(frozen=True)
@@ -24,16 +28,31 @@ def compile_for(
     code: str, name: str, architecture: int, kernels: Sequence[str], options: Sequence[str]
 ) -> dict[str, Resources]:
     """Resources of every kernel named. Raises RuntimeError with the compiler's log where the code does not compile."""
+    with _compiled(code, name, architecture, kernels, options) as program:
+        found = _resources(nvrtc.getProgramLog(program))
+        return {kernel: found[nvrtc.getLoweredName(program, kernel)] for kernel in kernels}
+
+
+def compile_cubin(
+    code: str, name: str, architecture: int, kernels: Sequence[str], options: Sequence[str]
+) -> tuple[bytes, dict[str, str]]:
+    """Machine code as an ELF file, and the kernels' names in it. Raises as `compile_for`."""
+    with _compiled(code, name, architecture, kernels, options) as program:
+        cubin = nvrtc.getCUBIN(program) + b"\0"  # CuPy leaves out the last byte, as if it were text
+        return cubin, {kernel: nvrtc.getLoweredName(program, kernel) for kernel in kernels}
+
+
+@contextlib.contextmanager
+def _compiled(code: str, name: str, architecture: int, kernels: Sequence[str], options: Sequence[str]) -> Iterator[Any]:
     program = nvrtc.createProgram(code, name, (), ())
     try:
         for kernel in kernels:
             nvrtc.addNameExpression(program, kernel)
         try:
-            nvrtc.compileProgram(program, (*options, f"-arch=sm_{architecture}", "--ptxas-options=-v"))
+            nvrtc.compileProgram(program, (*options, *CUPYS_OPTIONS, f"-arch=sm_{architecture}", "--ptxas-options=-v"))
         except nvrtc.NVRTCError:
             raise RuntimeError(nvrtc.getProgramLog(program)) from None
-        found = _resources(nvrtc.getProgramLog(program))
-        return {kernel: found[nvrtc.getLoweredName(program, kernel)] for kernel in kernels}
+        yield program
     finally:
         nvrtc.destroyProgram(program)
 

@@ -85,9 +85,21 @@ static const char* signature(void (*)(A...)) {
 }
 }  // namespace coh
 
+#ifdef COH_FLUSH_DENORMALS  // to zero, going in and coming out, as -ftz=true does
+#include <immintrin.h>
+struct Flush {
+  const unsigned before = _mm_getcsr();
+  Flush() { _mm_setcsr(before | 0x8040); }
+  ~Flush() { _mm_setcsr(before); }
+};
+#else
+struct Flush {};
+#endif
+
 #define COH_EXPORT(symbol, ...)                                                                                       \
   extern "C" int symbol(const unsigned* grid, const unsigned* block, unsigned shared, void** arguments, int order,    \
                         uint64_t seed, char* error, int size) {                                                       \
+    [[maybe_unused]] const Flush flush;                                                                                \
     return coh::launch(&coh::thunk<&__VA_ARGS__>, grid, block, shared, arguments, order, seed, error, size);          \
   }                                                                                                                   \
   extern "C" const char* symbol##_signature() { return coh::signature(&__VA_ARGS__); }

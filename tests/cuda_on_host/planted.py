@@ -76,7 +76,7 @@ def transpose(module: HostModule) -> tuple[np.ndarray, np.ndarray]:
 
 def run(kernel: str, sanitizer: str, define: str = "") -> None:
     """Run one kernel in this process, compiled with the sanitizer."""
-    module = HostModule(f"{define}\n{KERNELS}", NAMES, name="planted", sanitizer=sanitizer)
+    module = HostModule(f"{define}\n{KERNELS}", NAMES, name="planted", build=sanitizer)
     x, y = np.ones(1000, np.float32), np.zeros(1000, np.float32)
     match kernel:
         case "transpose<8>":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-pytest.importorskip("cupy", reason="CuPy is not installed: it brings NVRTC, which compiles the kernels (epcore[cuda13])")
+pytest.importorskip("cupy", reason="CuPy is not installed: it brings NVRTC, which compiles the kernels (epcore[gate])")
 
-from cuda_on_host.compile_gate import ARCHITECTURES, Resources, compile_for
+from cuda_on_host.compile_gate import ARCHITECTURES, CUPYS_OPTIONS, GENERATIONS, Resources, compile_for
 from cuda_on_host.devices import sources
 
 from epcore.kernels.cuda.loader import OPTIONS, WIDTHS, Source
@@ -59,7 +60,10 @@ def kernels(source: Source) -> list[str]:
     return [kernel for T in WIDTHS for kernel in source.instances(T)]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids="sm_{}".format)
+VARIANTS = [a if a in GENERATIONS else pytest.param(a, marks=pytest.mark.slow) for a in ARCHITECTURES]
+
+
+@pytest.mark.parametrize("architecture", VARIANTS, ids="sm_{}".format)
 @pytest.mark.parametrize("source", sources().values(), ids=lambda source: source.file)
 def test_kernels_compile_without_spills(
     source: Source,
@@ -73,6 +77,28 @@ def test_kernels_compile_without_spills(
         record_property(f"{kernel} sm_{architecture}", f"{used.registers} registers")
     assert {kernel: used.spills for kernel, used in found.items() if used.spills} == {}
     assert max(used.registers for used in found.values()) <= 255
+
+
+def test_the_gate_compiles_with_the_options_of_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CuPy hands to NVRTC for a module of ours, stopped before it compiles; CuPy writes the architecture in between."""
+    compiler = importlib.import_module("cupy.cuda.compiler")
+    handed: list[Sequence[str]] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def compile_nothing(_: object, options: Sequence[str], *__: object) -> None:
+        handed.append(options)
+        raise StoppedError
+
+    monkeypatch.setattr(compiler, "_get_arch", lambda: "90")
+    monkeypatch.setattr(compiler, "_get_arch_for_options_for_nvrtc", lambda arch: (f"-arch=sm_{arch}", "cubin"))
+    monkeypatch.setattr(compiler, "_preprocess", lambda *_: "")
+    monkeypatch.setattr(compiler._NVRTCProgram, "compile", compile_nothing)
+    with pytest.raises(StoppedError):
+        compiler._compile_module_with_cache("", options=OPTIONS, name_expressions=["kernel"])
+    assert [option for option in handed[0] if not option.startswith("-arch")] == [*OPTIONS, *CUPYS_OPTIONS]
+    assert "-arch=sm_90" in handed[0]
 
 
 def test_the_gate_sees_a_spill() -> None:

@@ -12,7 +12,8 @@ from cuda_on_host.devices import Device, device
 
 import epcore
 from epcore import backend
-from epcore.inference.cuda_graph import CudaGraphPlan, FusedNetwork
+from epcore.inference.cuda_graph import CudaGraphPlan
+from epcore.inference.fused_network import FusedNetwork
 from epcore.kernels.cuda import bilinear
 from epcore.network import Network
 from epcore.tape import Tape
@@ -169,40 +170,43 @@ def test_bilinear_upscaling_is_recognised(monkeypatch: pytest.MonkeyPatch) -> No
         assert calls[3:] == [4, 16]
 
 
-@pytest.mark.gpu
+@pytest.fixture(params=("stand-in", pytest.param("gpu", marks=pytest.mark.gpu)))
+def gpu(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """Where graphs can be captured."""
+    with device(request.param) as found:
+        yield found
+
+
 class TestGraph:
     """The captured graph gives the bits of the launches it captured, again and again."""
 
-    def test_equals_the_fused_network(self) -> None:
-        with device("gpu") as place:
-            model = randomise(epcore.EfficientPose("RT")).to("cuda")
-            plan = CudaGraphPlan(model, batch=2, resolution=64)
-            rng = np.random.default_rng(0)
-            for _ in range(3):
-                x = place.put(rng.normal(size=(2, 64, 64, 3)).astype(np.float32))
-                expected = FusedNetwork(model, place.put)(x)
-                outputs = plan(x)
-                for label, want in expected.items():
-                    np.testing.assert_array_equal(place.get(getattr(outputs, label)), place.get(want))
+    def test_equals_the_fused_network(self, gpu: Device) -> None:
+        model = randomise(epcore.EfficientPose("RT")).to("cuda")
+        plan = CudaGraphPlan(model, batch=2, resolution=64)
+        rng = np.random.default_rng(0)
+        for _ in range(3):
+            x = gpu.put(rng.normal(size=(2, 64, 64, 3)).astype(np.float32))
+            expected = FusedNetwork(model, gpu.put)(x)
+            outputs = plan(x)
+            for label, want in expected.items():
+                np.testing.assert_array_equal(gpu.get(getattr(outputs, label)), gpu.get(want))
 
-    def test_outputs_belong_to_the_caller(self) -> None:
-        with device("gpu") as place:
-            plan = CudaGraphPlan(randomise(epcore.EfficientPose("RT")).to("cuda"), resolution=64)
-            first, second = (place.put(np.full((1, 64, 64, 3), value, np.float32)) for value in (0.5, -0.5))
-            outputs = plan(first)
-            kept = {label: place.get(maps).copy() for label, maps in outputs.by_label().items()}
-            other = plan(second)
-            for label, maps in outputs.by_label().items():
-                np.testing.assert_array_equal(place.get(maps), kept[label])
-                assert not np.array_equal(place.get(other.by_label()[label]), kept[label])
-            assert plan(first, out=other) is other
-            for label, maps in other.by_label().items():
-                np.testing.assert_array_equal(place.get(maps), kept[label])
-            with pytest.raises(ValueError, match="out has pafs, expected pafs, confs2"):
-                plan(first, out=epcore.PoseOutputs.of({"pafs": outputs.pafs}))
+    def test_outputs_belong_to_the_caller(self, gpu: Device) -> None:
+        plan = CudaGraphPlan(randomise(epcore.EfficientPose("RT")).to("cuda"), resolution=64)
+        first, second = (gpu.put(np.full((1, 64, 64, 3), value, np.float32)) for value in (0.5, -0.5))
+        outputs = plan(first)
+        kept = {label: gpu.get(maps).copy() for label, maps in outputs.by_label().items()}
+        other = plan(second)
+        for label, maps in outputs.by_label().items():
+            np.testing.assert_array_equal(gpu.get(maps), kept[label])
+            assert not np.array_equal(gpu.get(other.by_label()[label]), kept[label])
+        assert plan(first, out=other) is other
+        for label, maps in other.by_label().items():
+            np.testing.assert_array_equal(gpu.get(maps), kept[label])
+        with pytest.raises(ValueError, match="out has pafs, expected pafs, confs2"):
+            plan(first, out=epcore.PoseOutputs.of({"pafs": outputs.pafs}))
 
-    def test_refuses_another_shape(self) -> None:
-        with device("gpu") as place:
-            plan = CudaGraphPlan(epcore.EfficientPose("RT").to("cuda"), resolution=64)
-            with pytest.raises(ValueError, match="this plan takes"):
-                plan(place.put(np.zeros((1, 32, 32, 3), np.float32)))
+    def test_refuses_another_shape(self, gpu: Device) -> None:
+        plan = CudaGraphPlan(epcore.EfficientPose("RT").to("cuda"), resolution=64)
+        with pytest.raises(ValueError, match="this plan takes"):
+            plan(gpu.put(np.zeros((1, 32, 32, 3), np.float32)))
