@@ -17,6 +17,8 @@ The 14 limbs are a tree over 15 of the 16 keypoints. So limbs can be decided one
 kind: a way from one to another of the same kind would take some limb twice, and come back to where it was. The pelvis ends no
 limb: it goes to the person between whose hips it lies. A tree has no second way round, either: where an inner keypoint was not
 found, a person falls into pieces (without a thorax: head, arms, legs).
+
+SciPy is imported where it is used: a prediction needs none of it, and BLAS threads of its own least of all.
 """
 
 from __future__ import annotations
@@ -24,10 +26,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum_filter
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from epcore.base.arrays import Array, to_numpy
 from epcore.pose.decode import SIGMA
@@ -120,6 +118,8 @@ def _checked(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
 
 def _peaks(plane: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """plane (H,W) -> points (P,2) as fractions x, y, scores (P,): its peaks, the highest first, flat ones by a corner."""
+    from scipy.ndimage import gaussian_filter, label, maximum_filter
+
     smooth = gaussian_filter(plane, SIGMA, mode="nearest")
     highest = (smooth == maximum_filter(smooth, 3, mode="nearest")) & (smooth >= threshold)
     numbers, first = np.unique(label(highest, np.ones((3, 3)))[0], return_index=True)
@@ -132,6 +132,8 @@ def _peaks(plane: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]
 
 def _links(candidates: list[np.ndarray], fields: np.ndarray) -> list[list[tuple[int, int]]]:
     """For each limb the pairs (candidate of its start, of its end) that belong together."""
+    from scipy.optimize import linear_sum_assignment
+
     links = []
     for limb, (start, end) in enumerate(LIMBS):
         quality = _quality(candidates[start], candidates[end], fields[..., 2 * limb : 2 * limb + 2])
@@ -142,6 +144,8 @@ def _links(candidates: list[np.ndarray], fields: np.ndarray) -> list[list[tuple[
 
 def _quality(starts: np.ndarray, ends: np.ndarray, field: np.ndarray) -> np.ndarray:
     """starts (A,2), ends (B,2), x and y in cells, field (h,w,2) -> (A,B): how good each limb is, 0 where it is none."""
+    from scipy.ndimage import map_coordinates
+
     way = ends[None] - starts[:, None]
     length = np.hypot(way[..., 0], way[..., 1])
     unit = way / np.maximum(length, 1e-9)[..., None]
@@ -156,6 +160,9 @@ def _quality(starts: np.ndarray, ends: np.ndarray, field: np.ndarray) -> np.ndar
 
 def _people(candidates: list[np.ndarray], links: list[list[tuple[int, int]]]) -> list[dict[int, int]]:
     """Keypoint -> number of the candidate, for everything that hangs together."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     offsets = np.concatenate([[0], np.cumsum([len(points) for points in candidates])])
     pairs = [(offsets[s] + a, offsets[e] + b) for (s, e), found in zip(LIMBS, links, strict=True) for a, b in found]
     edges = np.array(pairs, np.int64).reshape(-1, 2)
@@ -171,6 +178,8 @@ def _people(candidates: list[np.ndarray], links: list[list[tuple[int, int]]]) ->
 
 def _add_pelvis(people: list[dict[int, int]], candidates: list[np.ndarray]) -> None:
     """Each candidate goes to one person at most, no farther from the middle of the hips than half of the longest limb."""
+    from scipy.optimize import linear_sum_assignment
+
     reach = [0.0] * len(people)
     hips = np.full((len(people), 2), np.inf)
     for number, person in enumerate(people):
