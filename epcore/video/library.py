@@ -13,7 +13,8 @@ def require_av() -> ModuleType:
     except ModuleNotFoundError:
         raise ModuleNotFoundError("films need PyAV: pip install 'epcore[video]'") from None
     av.logging.set_level(None)  # FFmpeg's own words about damage, which the reader counts and says
-    return av
+    module: ModuleType = av
+    return module
 
 
 def said(error: BaseException) -> str:
