@@ -6,20 +6,19 @@ writes does so in a third (`behind.py`). FFmpeg, the kernels and the plan's crew
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
-from queue import Full, Queue
 from typing import Any
 
+from epcore.base.ahead import ahead
 from epcore.inference.engine import Engine
 from epcore.pose.predict import Pose, predict_pixels
 from epcore.video.follow import Follower
 from epcore.video.reader import FilmReader, Frame
 from epcore.video.smooth import OneEuro
 
-AHEAD = 4  # frames that wait between two threads: as much memory as that
+AHEAD = 4  # frames that are decoded before they are asked for: as much memory as that
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def predict_film(
     what it says it is.
     """
     follower = Follower() if follower is None else follower
-    with closing(ahead(film.read(sound))) as frames:
+    with closing(ahead(film.read(sound), AHEAD)) as frames:
         yield from _followed(frames, engine, follower, smoothing, reading)
 
 
@@ -75,39 +74,3 @@ def _followed(
             if smoothing:
                 smoothing.reset()
         yield FilmPose(frame, smoothing.smooth(pose, frame.time) if smoothing else pose)
-
-
-def ahead(items: Iterator[Frame]) -> Generator[Frame, None, None]:
-    """The same items, made by another thread before they are asked for."""
-    queue: Queue[tuple[Frame | None, BaseException | None]] = Queue(AHEAD)
-    stop = threading.Event()
-
-    def put(item: Frame | None, error: BaseException | None = None) -> None:
-        while not stop.is_set():
-            with suppress(Full):
-                queue.put((item, error), timeout=0.1)
-                return
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(item)
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as error:
-            put(None, error)
-
-    thread = threading.Thread(target=work, daemon=True, name="epcore-decode")
-    thread.start()
-    try:
-        while True:
-            item, error = queue.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        stop.set()
-        thread.join()
