@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from epcore.base.notices import say
-from epcore.base.signals import INTERRUPTED
+from epcore.base.signals import INTERRUPTED, Ended, ending_in_order
 from epcore.base.streams import prepare_streams
 from epcore.base.version import VERSION
 
@@ -47,9 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, see docs/commands.md. Raises SystemExit for wrong options and --help."""
     try:
         prepare_streams()
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
-    except KeyboardInterrupt:  # while modules are imported
+        with ending_in_order():  # while modules are imported, too
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
         return INTERRUPTED
+    except Ended as end:
+        return end.code
 
 
 def _run(arguments: list[str]) -> int:

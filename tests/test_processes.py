@@ -413,12 +413,12 @@ PAGE = DOCS / "servers.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S) if PAGE.is_file() else []
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(max(1, len(BLOCKS))))
 def test_page_about_servers(number: int, tmp_path: Path) -> None:
     """Every script of docs/servers.md runs as it stands there."""
     if not PAGE.is_file():
         pytest.skip("the documentation is not beside the tests")
-    assert len(BLOCKS) == 4
+    assert BLOCKS
     if '"fork"' in BLOCKS[number] and not hasattr(os, "fork"):
         pytest.skip("no fork here")
     run(BLOCKS[number], tmp_path, start="")

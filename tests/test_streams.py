@@ -112,7 +112,7 @@ class TestCtrlC:
 def test_wrong_options_are_one_line() -> None:
     done = shell("$EPCORE predict --no-such-option; $EPCORE; $EPCORE train --workers x")
     assert done.stderr.splitlines() == [
-        "epcore predict: error: the following arguments are required: IMAGE (see epcore predict --help)",
+        "epcore: error: unrecognized arguments: --no-such-option (see epcore --help)",
         "epcore: error: the following arguments are required: COMMAND (see epcore --help)",
         "epcore train: error: argument --workers: is 'x', expected a whole number from 0 to 256 (see epcore train --help)",
     ]

@@ -28,7 +28,8 @@ _waiting: list[int] = []
 def ending_in_order() -> Iterator[None]:
     """Within the block SIGTERM and SIGHUP raise `Ended`, as Ctrl-C raises KeyboardInterrupt, so that temporary files go.
 
-    Signals that somebody handles or ignores already (nohup) stay as they are, and so do all outside of the main thread.
+    Signals that somebody handles or ignores already (nohup) stay as they are, and so do all outside of the main thread. An
+    import that a signal broke off says so, whatever the module in the middle of it made of that (NumPy an ImportError).
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -36,7 +37,10 @@ def ending_in_order() -> Iterator[None]:
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, *_SIGNALS)}
     ours = {number: handler for number, handler in usual.items() if handler in (signal.SIG_DFL, signal.default_int_handler)}
 
+    arrived: list[int] = []
+
     def end(number: int, _frame: object) -> None:
+        arrived.append(number)
         for each in ours:
             if each != signal.SIGINT:  # once is enough: a second one should not end the putting in order
                 signal.signal(each, signal.SIG_IGN)
@@ -49,6 +53,10 @@ def ending_in_order() -> Iterator[None]:
         signal.signal(number, end)
     try:
         yield
+    except ImportError:
+        if arrived:
+            _raise(arrived[0])
+        raise
     finally:
         for number, handler in ours.items():
             signal.signal(number, handler)

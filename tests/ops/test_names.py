@@ -16,7 +16,7 @@ EXEMPT = ("ops", "kernels")
 ALLOWED = {
     "initializers.py": 1,  # "prelu" is the name of an initializer there
     "inference/fuse.py": 3,  # plans run the activations that their steps end with: by name, and one by one
-    "inference/cuda_graph.py": 3,
+    "inference/fused_network.py": 3,
     "inference/steps/elementwise.py": 1,
 }
 

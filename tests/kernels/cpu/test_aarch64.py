@@ -26,7 +26,8 @@ from epcore.kernels.cpu import jit, loops
 from epcore.kernels.cpu.processor import Processor, choices
 
 PACKAGE = Path(epcore.__file__).parent
-DECORATORS = {"kernel": jit, "serial_kernel": jit, "released_kernel": jit, "elementwise": loops, "by_slot": loops}
+JIT, LOOPS = ("kernel", "serial_kernel", "released_kernel"), ("elementwise", "by_slot", "by_image")
+DECORATORS = dict.fromkeys(JIT, jit) | dict.fromkeys(LOOPS, loops)
 MINUTE = 60.0
 
 # Numba's runtime and scheduler, CPython, and of C what both are made of. log10 is Numba's: how long a number is when it is put

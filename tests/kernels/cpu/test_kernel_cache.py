@@ -449,7 +449,7 @@ def files_of(functions: Iterable[types.FunctionType]) -> set[Path]:
 def test_every_file_that_gives_code_to_others_is_in_the_key() -> None:
     """A kernel holds the machine code of all that it calls; where that is in another file, the key has to hold that file."""
     modules = modules_that_compile()
-    assert {"paint", "hulls", "canvas", "augment", "loader", "encode"} <= {module.__name__.split(".")[-1] for module in modules}
+    assert {"paint", "hulls", "canvas", "affine", "loader", "encode"} <= {module.__name__.split(".")[-1] for module in modules}
     assert cache.HERE / "processor.py" in cache.SHARED, "its numbers are in the machine code of all"
     shared = {path.resolve() for path in cache.SHARED}
     values = [value for module in modules for value in vars(module).values()]
