@@ -47,17 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, see docs/commands.md. Raises SystemExit for wrong options and --help."""
     try:
         prepare_streams()
-        with ending_in_order():  # while modules are imported, too
-            return _run(list(sys.argv[1:] if arguments is None else arguments))
-    except KeyboardInterrupt:
+        with ending_in_order():
+            from epcore.commands.console import perform
+
+            options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # while modules are imported; what comes then is said by `perform`
         return INTERRUPTED
     except Ended as end:
         return end.code
+    return perform(options.run, options)
 
 
-def _run(arguments: list[str]) -> int:
-    from epcore.commands.console import perform
-
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    """With `run`, what the command does."""
     parser = Parser(prog="epcore", description="EfficientPose from scratch: predict, audit, check, train, port.")
     parser.add_argument("--version", action="version", version=f"epcore {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -67,5 +69,4 @@ def _run(arguments: list[str]) -> int:
             module = import_module(f"epcore.commands.{name.replace('-', '_')}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
-    return perform(options.run, options)
+    return parser.parse_args(arguments)

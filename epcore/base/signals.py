@@ -36,7 +36,6 @@ def ending_in_order() -> Iterator[None]:
         return
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, *_SIGNALS)}
     ours = {number: handler for number, handler in usual.items() if handler in (signal.SIG_DFL, signal.default_int_handler)}
-
     arrived: list[int] = []
 
     def end(number: int, _frame: object) -> None:
