@@ -50,6 +50,11 @@ def check_folder_writable(folder: str | os.PathLike[str], what: str = "files") -
         raise PermissionError(f"cannot write {what} to {os.fspath(folder)}: permission denied")
 
 
+def short_stem(path: str | os.PathLike[str]) -> str:
+    """A file's name without folder and ending, so short that something can be put behind it: names may have 255 bytes."""
+    return os.fsdecode(os.fsencode(Path(path).stem)[:200])
+
+
 def existing_folder(folder: str | os.PathLike[str]) -> Path:
     """The folder, or the nearest one above it that exists."""
     path = Path(os.path.abspath(folder))

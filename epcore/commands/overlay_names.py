@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+
+from epcore.base.files import short_stem
 
 
 def overlay_names(images: Sequence[str], folder: str) -> list[str]:
@@ -12,15 +13,10 @@ def overlay_names(images: Sequence[str], folder: str) -> list[str]:
     taken = {os.path.splitext(os.path.realpath(image))[0].casefold() for image in images}
     names = []
     for image in images:
-        name = stem = f"{_short(Path(image).stem)}_pose"
+        name = stem = f"{short_stem(image)}_pose"
         number = 2
         while (key := os.path.realpath(os.path.join(folder, name)).casefold()) in taken:
             name, number = f"{stem}_{number}", number + 1
         taken.add(key)
         names.append(name)
     return names
-
-
-def _short(stem: str) -> str:
-    """Names may have 255 bytes, and this one gets an ending, and a number."""
-    return os.fsdecode(os.fsencode(stem)[:200]) if len(os.fsencode(stem)) > 200 else stem

@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> Result:
         prepare()  # the process that opens the file starts while modules are imported and headers read
     from epcore.pose.confidence import PUBLISHED, SHIPPED
     from epcore.pose.formats import Observation
+    from epcore.pose.formats.json_rows import row
     from epcore.pose.picture_files import PictureFiles, picture_paths
     from epcore.pose.predict import predict_pixels
 
@@ -117,10 +118,10 @@ def run(arguments: argparse.Namespace) -> Result:
         say(f"epcore: {wrong.count} of {len(images)} pictures left out")
     where.warn()
     if outputs.wanted:
-        for image, person in found:
-            outputs.add(Observation(image, person.pose, person=person.id))
-        report = [{"image": image, **_id(person), **person.pose.to_json()} for image, person in found]
-        return Result(report=report, files=outputs.finish(), code=code)
+        observations = [Observation(image, person.pose, person=person.id) for image, person in found]
+        for each in observations:
+            outputs.add(each)
+        return Result(report=[row(each) for each in observations], files=outputs.finish(), code=code)
     return Result("\n".join(_as_table(image, person) for image, person in found), code=code)
 
 
@@ -138,10 +139,6 @@ def _overlay(pixels: np.ndarray, persons: Sequence[Person], sure: float) -> tupl
     file = io.BytesIO()
     drawn.save(file, kind, quality=92)
     return ending, file.getvalue()
-
-
-def _id(person: Person) -> dict[str, str]:
-    return {} if person.id is None else {"id": person.id}
 
 
 class _LeftOut:

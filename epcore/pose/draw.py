@@ -52,23 +52,23 @@ def _skeleton(pose: Pose, threshold: float, label: str | None) -> Image.Image:
 
     points = pose.keypoints
     ends = [(points[start], points[end]) for start, end in LIMBS if points[start].found and points[end].found]
-    limbs = [(_colour(*end), piece) for end in ends for piece in _pieces(end, threshold, thickness, zoom)]
+    limbs = [(colour_of(*end), piece) for end in ends for piece in _pieces(end, threshold, thickness, zoom)]
     dots = [point for point in points if point.found]
     rim = max(1.0, 0.35 * thickness / zoom) * zoom
     for width, own in ((thickness + 2 * rim, False), (thickness, True)):  # all rims, then all colours
         for colour, piece in limbs:
             draw.line(piece, fill=(*(colour if own else RIM), 255), width=round(width))
         for point in dots:
-            x, y = _at(point, zoom)
+            x, y = place_of(point, zoom)
             radius = (thickness + width) / 2
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*(_colour(point) if own else RIM), 255))
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*(colour_of(point) if own else RIM), 255))
     for point in dots:
         if not point.score >= threshold:
-            x, y = _at(point, zoom)
+            x, y = place_of(point, zoom)
             hole = 0.55 * thickness
             draw.ellipse((x - hole, y - hole, x + hole, y + hole), fill=(*RIM, 0))
     if label and dots:
-        x, y = _at(min(dots, key=lambda point: _at(point, zoom)[1]), zoom)
+        x, y = place_of(min(dots, key=lambda point: place_of(point, zoom)[1]), zoom)
         font = ImageFont.load_default(max(10.0 * zoom, 3 * thickness))
         place = x + 2 * thickness, max(y - 3 * thickness, 0)
         draw.text(place, printable(label), (*MIDDLE, 255), font, stroke_width=round(rim), stroke_fill=(*RIM, 255))
@@ -80,7 +80,7 @@ Line = tuple[tuple[float, float], tuple[float, float]]
 
 def _pieces(ends: tuple[Keypoint, Keypoint], threshold: float, thickness: float, zoom: int) -> list[Line]:
     """The limb as it is drawn: whole, or where an end is unsure, dashes of two thicknesses with as long gaps."""
-    a, b = (_at(point, zoom) for point in ends)
+    a, b = (place_of(point, zoom) for point in ends)
     length = hypot(b[0] - a[0], b[1] - a[1])
     if all(point.score >= threshold for point in ends) or length == 0:
         return [(a, b)]
@@ -93,13 +93,13 @@ def _pieces(ends: tuple[Keypoint, Keypoint], threshold: float, thickness: float,
     return [(at(k * step), at(min(k * step + step / 2, 1))) for k in range(count)]
 
 
-def _at(point: Keypoint, zoom: int) -> tuple[float, float]:
+def place_of(point: Keypoint, zoom: int = 1) -> tuple[float, float]:
     assert point.x is not None
     assert point.y is not None
     return point.x * zoom - 0.5, point.y * zoom - 0.5  # Pillow's (0, 0) is the centre of the first pixel
 
 
-def _colour(*points: Keypoint) -> tuple[int, int, int]:
+def colour_of(*points: Keypoint) -> tuple[int, int, int]:
     if any(point.name.startswith("left") for point in points):
         return LEFT
     if any(point.name.startswith("right") for point in points):

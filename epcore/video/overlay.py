@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from epcore.pose.draw import LEFT, MIDDLE, RIGHT, RIM
-from epcore.pose.predict import Keypoint, Pose
+from epcore.pose.draw import RIM, colour_of, place_of
+from epcore.pose.predict import Pose
 from epcore.pose.skeleton import LIMBS
 
 
@@ -21,28 +21,14 @@ def draw_frame(pixels: np.ndarray, pose: Pose, minimum: float) -> np.ndarray:
     limbs = []
     for start, end in ((pose.keypoints[a], pose.keypoints[b]) for a, b in LIMBS):
         if start.found and end.found and min(start.score, end.score) >= minimum:
-            limbs.append(((_at(start), _at(end)), _colour(start, end)))
+            limbs.append(((place_of(start), place_of(end)), colour_of(start, end)))
     for line, _ in limbs:
         draw.line(line, fill=RIM, width=thickness + 2)
     for line, colour in limbs:
         draw.line(line, fill=colour, width=thickness)
     for point in pose.keypoints:
         if point.found:
-            x, y = _at(point)
-            fill = _colour(point) if point.score >= minimum else None
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=RIM if fill else _colour(point))
+            x, y = place_of(point)
+            fill = colour_of(point) if point.score >= minimum else None
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=RIM if fill else colour_of(point))
     return np.asarray(picture)
-
-
-def _at(point: Keypoint) -> tuple[float, float]:
-    assert point.x is not None
-    assert point.y is not None
-    return point.x - 0.5, point.y - 0.5  # Pillow's (0, 0) is the centre of the first pixel
-
-
-def _colour(*points: Keypoint) -> tuple[int, int, int]:
-    if any(point.name.startswith("left") for point in points):
-        return LEFT
-    if any(point.name.startswith("right") for point in points):
-        return RIGHT
-    return MIDDLE

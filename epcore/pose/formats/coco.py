@@ -10,12 +10,12 @@ Source: https://cocodataset.org/#format-results, keypoint detection.
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from epcore.pose.formats.observation import Observation, TextFile
+from epcore.pose.formats.observation import ArrayFile, Observation
 
 COCO_KEYPOINTS = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow",
@@ -30,16 +30,14 @@ class CocoResults:
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._empty = TextFile(file), True
+        self._file = ArrayFile(file)
         self._numbers: dict[str, int] = {}
 
     def add(self, observation: Observation) -> None:
-        result = {"image_id": self._image_id(observation), "category_id": PERSON, **_keypoints(observation)}
-        self._file.write(("[\n" if self._empty else ",\n") + json.dumps(result, allow_nan=False))
-        self._empty = False
+        self._file.write({"image_id": self._image_id(observation), "category_id": PERSON, **_keypoints(observation)})
 
     def finish(self) -> None:
-        self._file.write("[]\n" if self._empty else "\n]\n")
+        self._file.finish()
 
     def _image_id(self, observation: Observation) -> int:
         if observation.image_id is not None:
@@ -47,7 +45,7 @@ class CocoResults:
         if observation.frame is not None:
             return observation.frame
         number = self._numbers.setdefault(observation.source, len(self._numbers) + 1)
-        stem = observation.stem
+        stem = Path(observation.source).stem
         return int(stem) if stem.isascii() and stem.isdecimal() and len(stem) < 16 else number
 
 

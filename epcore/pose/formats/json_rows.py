@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import IO, Any
 
-from epcore.pose.formats.observation import Observation, TextFile, rounded
+from epcore.pose.formats.observation import ArrayFile, Observation, TextFile, rounded
 
 
 def row(observation: Observation) -> dict[str, Any]:
@@ -37,11 +37,10 @@ class JsonArray:
     """An array, a row a line; complete once it is finished."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._empty = TextFile(file), True
+        self._file = ArrayFile(file)
 
     def add(self, observation: Observation) -> None:
-        self._file.write(("[\n" if self._empty else ",\n") + json.dumps(row(observation), allow_nan=False))
-        self._empty = False
+        self._file.write(row(observation))
 
     def finish(self) -> None:
-        self._file.write("[]\n" if self._empty else "\n]\n")
+        self._file.finish()

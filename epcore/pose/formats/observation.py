@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -26,16 +25,6 @@ class Observation:
     image_id: int | None = None
     person: str | None = None
 
-    @property
-    def stem(self) -> str:
-        """The source's name without folder and ending."""
-        return stem_of(self.source)
-
-
-def stem_of(source: str) -> str:
-    """A file's name without folder and ending, so short that something can be put behind it: names may have 255 bytes."""
-    return os.fsdecode(os.fsencode(Path(source).stem)[:200])
-
 
 class Format(Protocol):
     """One output of poses."""
@@ -55,6 +44,20 @@ class TextFile:
 
     def write(self, text: str) -> None:
         self._file.write(text.encode(errors="surrogateescape"))
+
+
+class ArrayFile:
+    """An array of JSON, an item a line; complete once it is finished."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._empty = TextFile(file), True
+
+    def write(self, item: dict[str, Any]) -> None:
+        self._file.write(("[\n" if self._empty else ",\n") + json.dumps(item, allow_nan=False))
+        self._empty = False
+
+    def finish(self) -> None:
+        self._file.write("[]\n" if self._empty else "\n]\n")
 
 
 def rounded(value: float | None, digits: int = 3) -> float | None:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
-from epcore.pose.formats.observation import Observation, stem_of
+from epcore.base.files import short_stem
+from epcore.pose.formats.observation import Observation
 
 BODY_25: tuple[str | None, ...] = (
     None, "thorax", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", "pelvis",
@@ -58,7 +59,7 @@ class OpenPoseFiles:
         self._picture, self._people = None, []
 
     def _name(self, source: str, frame: int | None) -> str:
-        stem = stem_of(source)
+        stem = short_stem(source)
         if frame is not None:
             return f"{stem}_{frame:012}_keypoints.json"
         name, number = stem, 2

@@ -82,7 +82,7 @@ def test_coco_evaluates_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixt
     truths = COCO(str(tmp_path / "truth.json"))
 
     def precision(shift: float) -> float:
-        moved = [Observation(each.source, pose(int(each.stem) + shift)) for each in observations]
+        moved = [Observation(each.source, pose(int(Path(each.source).stem) + shift)) for each in observations]
         (tmp_path / "results.json").write_text(written(CocoResults, moved))
         evaluation = COCOeval(truths, truths.loadRes(str(tmp_path / "results.json")), "keypoints")
         evaluation.evaluate()
