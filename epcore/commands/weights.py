@@ -82,23 +82,20 @@ def _list(files: list[PublishedFile]) -> Result:
     table = Table("<10", "<27", ">13,", "")
     lines = [f"kept in {weights_folder()} ({VARIABLE} names another folder)"]
     publisher = ""
-    for file, row in zip(files, _rows(files), strict=True):
+    report = _report(files)  # reads every file that is here: once
+    for file, row in zip(files, report["files"], strict=True):
         if file.publisher != publisher:
             publisher = file.publisher
             lines += ["", publisher, "from " + file.address.removesuffix(file.name), ""]
             lines += [table.line("network", "file", "bytes", "  here")]
         lines.append(table.line(file.network, file.name, file.size, f"  {row['here']}"))
-    return Result("\n".join(lines), _report(files))
+    return Result("\n".join(lines), report)
 
 
 def _report(files: Iterable[PublishedFile]) -> dict[str, Any]:
     from epcore.weights_tools.published import weights_folder
 
-    return {"folder": str(weights_folder()), "files": _rows(files)}
-
-
-def _rows(files: Iterable[PublishedFile]) -> list[dict[str, Any]]:
-    return [
+    rows = [
         {
             "network": file.network,
             "name": file.name,
@@ -110,6 +107,7 @@ def _rows(files: Iterable[PublishedFile]) -> list[dict[str, Any]]:
         }
         for file in files
     ]
+    return {"folder": str(weights_folder()), "files": rows}
 
 
 def _here(file: PublishedFile) -> str:
