@@ -10,6 +10,7 @@ import argparse
 import os
 import tempfile
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,7 +26,7 @@ from epcore.models.variants import SHIPPED_WEIGHTS
 from epcore.pose.box import Box
 from epcore.pose.predict import predict_pixels
 from epcore.pose.skeleton import KEYPOINTS
-from epcore.video import FilmReader, FilmWriter, Follower, OneEuro, predict_film
+from epcore.video import FilmPose, FilmReader, FilmWriter, Follower, OneEuro, predict_film
 from epcore.video.behind import Behind
 from epcore.video.overlay import draw_frame
 
@@ -67,11 +68,14 @@ def followed(path: Path, plan: Any, follower: Follower, overlay: Path | None) ->
         else:
             with overlay.open("wb") as file, FilmWriter(file, ".mp4", film) as writer, Behind() as behind:
                 for seen in poses:
-                    frame, pose = seen.frame, seen.pose
-                    behind.do(lambda frame=frame, pose=pose: writer.add(draw_frame(frame.pixels, pose, 0.5), frame.pts))  # type: ignore[misc]
+                    behind.do(partial(draw, writer, seen))
                     count += 1
                     memory += [resident()] if count % 50 == 0 else []
         return count / (perf_counter() - begun), memory
+
+
+def draw(writer: FilmWriter, seen: FilmPose) -> None:
+    writer.add(draw_frame(seen.frame.pixels, seen.pose, SHIPPED_MINIMUM), seen.frame.pts)
 
 
 def alone(plan: Any, count: int) -> float:
