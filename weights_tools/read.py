@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from os import PathLike
 
-from epcore.base.guarded import read_guarded
+from epcore.base.guarded import prepare, read_guarded
 from epcore.weights_tools.published import check_kept, find_weights
 from epcore.weights_tools.weight_file import Layer, WeightFile
+
+_READER = "epcore.weights_tools.formats:plain_weights"
+
+
+def prepare_to_read() -> None:
+    """Start the process that opens files now: what comes before one is read hides that."""
+    prepare(_READER)
 
 
 def read_weights(path: str | PathLike[str], *, trusted: bool = False) -> WeightFile:
@@ -23,7 +30,7 @@ def read_weights(path: str | PathLike[str], *, trusted: bool = False) -> WeightF
         from epcore.weights_tools.formats import read_weights_here
 
         return read_weights_here(path)
-    plain = read_guarded("epcore.weights_tools.formats:plain_weights", path)
+    plain = read_guarded(_READER, path)
     arrays = {(layer, role): array for layer, role, array in plain["arrays"]}
     layers = {name: Layer(**facts) for name, facts in plain["layers"].items()}
     return WeightFile(**plain | {"arrays": arrays, "layers": layers})

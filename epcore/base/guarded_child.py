@@ -1,8 +1,9 @@
 """The other side of `guarded`: a small process that opens files of unknown origin and answers with plain values.
 
 It is run as a file, without site packages' start-up code and without `epcore/__init__.py`, whose networks it does not need:
-it imports what its readers import, and no more. It reads lines of JSON from standard input; for each it forks, where the
-system can, and the fork, under limits on memory and time, opens the file and writes the answer to standard output:
+it imports what its readers import, and no more. It reads lines of JSON from standard input: where modules are, then readers to
+import before they are needed, and files. For each of those it forks, where the system can, and the fork, under limits on memory
+and time, opens the file and writes the answer to standard output:
 
     1 byte      that it is about to open the file
     8 bytes     length of the text that follows, little-endian
@@ -39,9 +40,12 @@ def main() -> None:
     package.__path__ = start["package"]
     sys.modules["epcore"] = package
     for request in requests:
-        module, _, function = request["reader"].partition(":")
+        if "prepare" in request:
+            with suppress(Exception):  # said when a file is to be read
+                _reader(request["prepare"])
+            continue
         try:
-            reader = getattr(import_module(module), function)  # before the fork: the next file finds it imported
+            reader = _reader(request["reader"])  # before the fork: the next file finds it imported
         except Exception as error:
             answers.write(READY)
             _send(answers, None, _description(error))
@@ -58,6 +62,12 @@ def main() -> None:
             os._exit(1)
         if (status := os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])) != ANSWERED:
             os._exit(SIGNALLED - status if status < 0 else status)
+
+
+def _reader(name: str) -> Callable[[str], object]:
+    module, _, function = name.partition(":")
+    reader: Callable[[str], object] = getattr(import_module(module), function)
+    return reader
 
 
 def _lines(requests: int) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from epcore.base.interpreter import import_path, interpreter, package_path
 from epcore.base.plain import decode
 
 _PROGRAM = Path(__file__).with_name("guarded_child.py")
@@ -37,8 +38,10 @@ class ReaderProcess:
 
     def __init__(self) -> None:
         """Raises OSError where it cannot be started."""
+        if (python := interpreter()) is None:
+            raise OSError("there is no Python to start, in which files are opened (trusted=True opens them in this process)")
         self._shared: int | None = os.memfd_create("epcore") if hasattr(os, "memfd_create") else None
-        command = [_interpreter(), "-I", "-S", "-B", *(["-X", "utf8"] if sys.flags.utf8_mode else []), str(_PROGRAM)]
+        command = [python, "-I", "-S", "-B", *(["-X", "utf8"] if sys.flags.utf8_mode else []), str(_PROGRAM)]
         try:
             self._process = subprocess.Popen(
                 command,
@@ -59,11 +62,14 @@ class ReaderProcess:
         assert self._process.stdin
         assert isinstance(self._process.stdout, BufferedReader)
         self._requests, self._answers = self._process.stdin, self._process.stdout
-        package = [os.path.abspath(folder) for folder in sys.modules["epcore"].__path__]
-        path = [os.path.abspath(entry) for entry in sys.path if entry]
-        start = {"path": path, "package": package, "shared": self._shared}
+        start = {"path": import_path(), "package": package_path(), "shared": self._shared}
         with suppress(BrokenPipeError):  # noticed when it is asked
             self._write(start)
+
+    def prepare(self, reader: str) -> None:
+        """Let it import what this reader needs; returns at once."""
+        with suppress(BrokenPipeError):
+            self._write({"prepare": reader})
 
     def ask(self, request: dict[str, Any]) -> Any:
         """Its answer; afterwards it can be asked again. Raises ValueError, and has ended it, where it did not live to give one;
@@ -84,7 +90,7 @@ class ReaderProcess:
                 raise ValueError(_what_happened(request, cause[0], self._process.returncode)) from None
         except BaseException:  # Ctrl-C too: half an answer may be on its way
             done.set()
-            self._kill()
+            self.kill()
             self.end()
             raise
         done.set()
@@ -151,10 +157,10 @@ class ReaderProcess:
                 cause[0] = "time"
             else:
                 continue
-            self._kill()
+            self.kill()
             return
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
         """It and its fork, if it is not known to have ended."""
         if self._process.returncode is not None:
             return
@@ -175,7 +181,7 @@ class ReaderProcess:
         try:
             self._process.wait(1)
         except subprocess.TimeoutExpired:
-            self._kill()
+            self.kill()
             self._process.wait()
         self._close()
 
@@ -191,16 +197,6 @@ class ReaderProcess:
         if self._shared is not None:
             os.close(self._shared)
             self._shared = None
-
-
-def _interpreter() -> str:
-    """Python; who embeds it says to multiprocessing where that is."""
-    spawn = sys.modules.get("multiprocessing.spawn")
-    chosen = spawn.get_executable() if spawn else None
-    found = os.fsdecode(chosen or sys.executable or "")
-    if not found or getattr(sys, "frozen", False):
-        raise OSError("there is no Python to start, in which files are opened (trusted=True opens them in this process)")
-    return found
 
 
 def _usage_of(pid: int) -> Callable[[], int] | None:

@@ -18,8 +18,6 @@ from epcore.base.signals import INTERRUPTED
 from epcore.commands.model import load_model
 from epcore.commands.pose_outputs import PoseOutputs
 from epcore.commands.result import Result
-from epcore.inference.engine import engine
-from epcore.video.recognise import is_film
 
 if TYPE_CHECKING:
     from epcore.video import FilmPose, FilmReader
@@ -37,6 +35,8 @@ def add_film_arguments(parser: argparse.ArgumentParser) -> None:
 
 def is_film_command(arguments: argparse.Namespace) -> bool:
     """Raises ValueError for what is neither pictures nor one film or camera."""
+    from epcore.video.recognise import is_film
+
     films = [image for image in arguments.images if is_film(image)]
     if arguments.camera is not None and arguments.images:
         raise ValueError(f"--camera and {arguments.images[0]} are both named, expected one of them")
@@ -52,6 +52,7 @@ def is_film_command(arguments: argparse.Namespace) -> bool:
 
 
 def run_film(arguments: argparse.Namespace) -> Result:
+    from epcore.inference.engine import engine
     from epcore.pose.formats import Observation
     from epcore.video import FilmReader, Follower, OneEuro, predict_film
     from epcore.video.follow import MINIMUM

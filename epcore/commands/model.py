@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epcore.backend import BACKENDS
-from epcore.base.guarded import prepare
 from epcore.base.notices import say
 from epcore.commands.console import Input
 from epcore.models import EfficientPose
 from epcore.models.variants import POSE_NAMES, SHIPPED_WEIGHTS, build_pose_network, network_name
+from epcore.weights_tools.read import prepare_to_read
 
 _NOTICE = """\
 epcore: using the weights that come with epcore, trained on synthetic figures. For photographs take those that the authors
@@ -50,7 +50,7 @@ def load_network(name: str, weights: str | None) -> EfficientPose:
     """
     path = weights_file(name, weights)
     if weights:
-        prepare()  # the process that opens the file starts while the network is built
+        prepare_to_read()  # the process that opens the file starts while the network is built
     from epcore.weights_tools.load import load_weights
 
     model = build_pose_network(name)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from epcore.base.ahead import ahead
 from epcore.base.checks import Real, Whole
-from epcore.base.guarded import prepare
 from epcore.base.notices import say
 from epcore.base.progress import progress
 from epcore.base.table import Table
@@ -27,7 +26,7 @@ from epcore.commands.overlay_names import overlay_names
 from epcore.commands.pose_outputs import PoseOutputs, add_pose_outputs
 from epcore.commands.result import Result
 from epcore.commands.where import Person, Where, add_where_arguments
-from epcore.inference.engine import engine
+from epcore.weights_tools.read import prepare_to_read
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,13 +71,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Result:
     if arguments.weights:
-        prepare()  # the process that opens the file starts while modules are imported and headers read
+        prepare_to_read()  # the process that opens the file starts while modules are imported and headers read
+    from epcore.inference.engine import engine
+    from epcore.kernels.cpu.side_by_side import compile_along
+    from epcore.pose import peaks, resample
     from epcore.pose.confidence import PUBLISHED, SHIPPED
     from epcore.pose.formats import Observation
     from epcore.pose.formats.json_rows import row
     from epcore.pose.picture_files import PictureFiles, picture_paths
     from epcore.pose.predict import predict_pixels
 
+    compile_along([peaks.job(), resample.job()])  # beside the plan's
     if is_film_command(arguments):
         return run_film(arguments)
     arguments.images = images = [Input(path) for path in picture_paths(arguments.images)]

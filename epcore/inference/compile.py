@@ -9,8 +9,9 @@ from epcore.inference.bands import choose_bands
 from epcore.inference.costs import Costs
 from epcore.inference.cpu_plan import CpuPlan
 from epcore.inference.encode import Program, encode
+from epcore.inference.executor import addresses
 from epcore.inference.fuse import fuse
-from epcore.inference.machine import Machine, this_machine
+from epcore.inference.machine import Machine, this_machine, unmeasured_machine
 from epcore.inference.plan import Plan, check_model, outputs_of
 from epcore.models import EfficientPose, OpenPose, PoseOutputs
 from epcore.network import Network
@@ -22,11 +23,16 @@ def program(model: Network, batch: int, resolution: tuple[int, int], threads: in
 
     Raises ValueError, naming the layer, for what plans do not know.
     """
+
+    def prepare() -> None:
+        """Compile what the plan will need, all of it side by side, and not first what prices are measured with."""
+        addresses(row.kind for row in program(model, batch, resolution, threads, unmeasured_machine()).steps)
+
     graph = model.graph
     shapes = graph.shapes(batch, (*resolution, graph.input_shape[2]))
     outputs = outputs_of(model)
     steps = fuse(graph, model.parameters)  # convolution, batch norm, activation, sum: one step
-    costs = Costs(machine or this_machine(), threads)  # what any way to cut a step would take
+    costs = Costs(machine or this_machine(prepare), threads)  # what any way to cut a step would take
     steps = choose_bands(steps, shapes, outputs.values(), costs)  # wide maps that never exist as a whole
     return encode(steps, shapes, outputs, costs)  # a place for every map, a record for every step
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from epcore.base.arrays import require_finite
 from epcore.inference.encode import Program, redirect
-from epcore.inference.executor import executor
+from epcore.inference.executor import addresses, execute
 from epcore.inference.plan import Outputs, Plan, Profile, timings
 from epcore.inference.step import Step
 from epcore.kernels.cpu.arrays import empty
@@ -36,9 +36,9 @@ class CpuPlan(Plan[Outputs]):
         self._origin = self._program.arena.ctypes.data
         self._views = {label: self._view(label) for label in self._program.outputs}
         # Compiled (or loaded) here and not in the threads: one that failed would leave the others waiting.
-        self._execute = executor(row.kind for row in program.steps)
+        self._functions = addresses(row.kind for row in program.steps)
         counters = np.zeros(1, np.int64)
-        self._execute(self._program.arena, self._program.arena, self._program.rows[:0], counters, counters, 0, 1)
+        execute(program.arena, program.arena, program.rows[:0], self._functions, counters, counters, 0, 1)
 
     @property
     def steps(self) -> list[Step]:
@@ -111,12 +111,12 @@ class CpuPlan(Plan[Outputs]):
     def _run(self, rows: np.ndarray, picture: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
         """Run these rows. Counters and rows are of this run only: a helper that comes late finds nothing left in them to do,
         even when the next run has begun. It holds the arrays as long as it might write to them."""
-        program, execute, threads = self._program, self._execute, self.threads
+        program, functions, threads = self._program, self._functions, self.threads
         counters = np.zeros(len(rows) * threads * LINE, np.int64)
         done = np.zeros(len(rows) * LINE, np.int64)
 
         def work(thread: int, _held: Mapping[str, np.ndarray] = arrays) -> None:
-            execute(program.arena, picture, rows, counters, done, thread, threads)
+            execute(program.arena, picture, rows, functions, counters, done, thread, threads)
 
         self._crew.run(work)
 

@@ -1,92 +1,94 @@
-"""Runs a program: every thread walks the same rows, takes tasks, and goes on when all tasks of a row are done."""
+"""Runs a program: every thread walks the same rows, takes tasks, and goes on when all tasks of a row are done.
+
+The kernels of the steps are functions of their own, called by address. So a plan compiles what it has and nothing else, several
+of them side by side where the machine has cores for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba.core import cgutils, types
 
-from epcore.inference import steps
 from epcore.inference.steps import kinds
-from epcore.inference.steps.record import Kind, fields, record, viewer
+from epcore.inference.steps.record import SIGNATURE, Kind, fields, record, viewer
 from epcore.kernels.cpu.crew import LINE, fetch_add, wait
 from epcore.kernels.cpu.jit import released_kernel
+from epcore.kernels.cpu.side_by_side import Job, compile_side_by_side
+from epcore.kernels.cpu.simd.generation import Values, instruction
 
 _view = viewer(record(*fields()))  # what all records begin with
-_SOURCES = sorted(Path(steps.__file__).parent.glob("*.py"))
 
 
-def executor(used: Iterable[Kind] = ()) -> Callable[..., None]:
-    """execute(arena, picture, rows, counters, done, thread, threads) for rows of these kinds: of all there are, where one of
-    them is rare, else of all that are not."""
-    rare = any(kind.rare for kind in used)
-    return _executor(tuple(kind for kind in kinds() if rare or not kind.rare))
+def addresses(used: Iterable[Kind]) -> np.ndarray:
+    """Where the machine code of these kinds is, int64 by number of the kind; 0 for all others. Compiles what is not kept."""
+    all_kinds, wanted = kinds(), set(used)
+    found = np.zeros(len(all_kinds), np.int64)
+    numbers = [number for number, kind in enumerate(all_kinds) if kind in wanted]
+    compile_side_by_side([_job(all_kinds[number]) for number in numbers])
+    for number in numbers:
+        code = all_kinds[number].run.overloads[SIGNATURE.args]
+        found[number] = code.library.get_pointer_to_function(code.fndesc.llvm_func_name)
+    return found
 
 
-@cache
-def _executor(all_kinds: Sequence[Kind]) -> Callable[..., None]:
-    dispatch = _chain(all_kinds)
-    files = {Path(kind.run.py_func.__code__.co_filename) for kind in all_kinds}
-
-    @released_kernel(sources=sorted({*_SOURCES, *files}))
-    def execute(
-        arena: np.ndarray,
-        picture: np.ndarray,
-        rows: np.ndarray,
-        counters: np.ndarray,
-        done: np.ndarray,
-        thread: int,
-        threads: int,
-    ) -> None:
-        """Run all rows as thread number `thread` of `threads`.
-
-        counters: int64 zeros, LINE for each row and thread: tasks taken from each share. done: the same for each row: tasks
-        finished.
-        """
-        for s in range(rows.shape[0]):
-            row = rows[s]
-            head = _view(row)
-            kind, tasks = head.kind, head.tasks
-            mine = 0
-            for turn in range(threads):
-                owner = (thread + turn) % threads
-                first, last = owner * tasks // threads, (owner + 1) * tasks // threads
-                while first < last:
-                    task = first + fetch_add(counters, (s * threads + owner) * LINE, 1)
-                    if task >= last:
-                        break
-                    mine += 1
-                    dispatch(kind, (arena, row, task, thread, picture))
-            fetch_add(done, s * LINE, mine)
-            wait(done, s * LINE, tasks)
-
-    return execute
+def _job(kind: Kind) -> Job:
+    return Job(kind.run, SIGNATURE, (__name__, compile_kernel.__name__, kind.name))
 
 
-def _chain(order: Sequence[Kind], number: int = 0) -> Any:
-    """dispatch(kind, arguments) runs the kernel of that number: one question after the other, as a written-out `elif` would.
+def compile_kernel(name: str) -> None:
+    """For the processes that help to compile."""
+    compile_side_by_side([_job(kind) for kind in kinds() if kind.name == name])
 
-    Inlined before they are compiled: compiled one by one, each would be optimised again with all that come after it.
+
+@instruction
+def _call(typing_context: Any, function: Any, arena: Any, row: Any, task: Any, thread: Any, picture: Any) -> Any:
+    """Run the kernel of SIGNATURE at this address, as compiled functions call each other."""
+
+    def generate(context: Any, builder: ir.IRBuilder, call: Any, args: Values) -> ir.Value:
+        convention, given = context.call_conv, SIGNATURE.args
+        pointer = builder.inttoptr(args[0], convention.get_function_type(types.none, given).as_pointer())
+        status, _ = convention.call_function(builder, pointer, types.none, given, args[1:])
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(types.int64, *SIGNATURE.args), generate
+
+
+@released_kernel(sources=[Path(viewer.__code__.co_filename)])  # whose code it holds
+def execute(
+    arena: np.ndarray,
+    picture: np.ndarray,
+    rows: np.ndarray,
+    functions: np.ndarray,
+    counters: np.ndarray,
+    done: np.ndarray,
+    thread: int,
+    threads: int,
+) -> None:
+    """Run all rows as thread number `thread` of `threads`.
+
+    functions: `addresses` of their kinds. counters: int64 zeros, LINE for each row and thread: tasks taken from each share.
+    done: the same for each row: tasks finished.
     """
-    run = order[number].run
-    if number == len(order) - 1:
-
-        @njit(error_model="numpy", inline="always")
-        def last(kind, arguments):  # type: ignore[no-untyped-def]
-            run(*arguments)
-
-        return last
-    rest = _chain(order, number + 1)
-
-    @njit(error_model="numpy", inline="always")
-    def dispatch(kind, arguments):  # type: ignore[no-untyped-def]
-        if kind == number:
-            run(*arguments)
-        else:
-            rest(kind, arguments)
-
-    return dispatch
+    for s in range(rows.shape[0]):
+        row = rows[s]
+        head = _view(row)
+        function, tasks = functions[head.kind], head.tasks
+        mine = 0
+        for turn in range(threads):
+            owner = (thread + turn) % threads
+            first, last = owner * tasks // threads, (owner + 1) * tasks // threads
+            while first < last:
+                task = first + fetch_add(counters, (s * threads + owner) * LINE, 1)
+                if task >= last:
+                    break
+                mine += 1
+                _call(function, arena, row, task, thread, picture)
+        fetch_add(done, s * LINE, mine)
+        wait(done, s * LINE, tasks)

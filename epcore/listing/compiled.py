@@ -19,6 +19,7 @@ from numba.core.dispatcher import Dispatcher
 from epcore.backend import kernel_module
 from epcore.doctor.examples import Arrays, examples
 from epcore.inference.steps import kinds
+from epcore.inference.steps.record import SIGNATURE
 from epcore.kernels.cpu.launch import ParallelKernel
 from epcore.listing.assembly import Function, functions
 
@@ -104,8 +105,7 @@ def step_kernels(kind: str) -> list[Compiled]:
     known = {each.name: each.run for each in kinds()}
     if kind not in known:
         raise ValueError(f"unknown step {kind!r}: expected one of {', '.join(known)}")
-    floats, words, number = numba.float32[::1], numba.int64[::1], numba.int64
-    return [_compiled(STEP, known[kind], (floats, words, number, number, floats))]
+    return [_compiled(STEP, known[kind], SIGNATURE.args)]
 
 
 def _check_compiler() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from epcore.kernels.cpu.jit import inlined, released_kernel
+from epcore.kernels.cpu.side_by_side import Job, compile_side_by_side
 
 TILE = 16  # pixels; no less than the radius of a window, whose surroundings are the eight tiles around
 
@@ -38,6 +39,18 @@ def find_peaks(maps: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     places, values = np.zeros(J, np.int64), np.empty(J, maps.dtype)
     _find(flat, weights, places, values)
     return places, values
+
+
+def job() -> Job:
+    """The kernel for a plan's maps, float32."""
+    flat, places, values = np.zeros((1, 1), np.float32), np.zeros(1, np.int64), np.zeros(1, np.float32)
+    flat.flags.writeable = False
+    return Job.like(_find, (flat, window(1), places, values), __name__, compile_kernel.__name__)
+
+
+def compile_kernel() -> None:
+    """For the processes that help to compile."""
+    compile_side_by_side([job()])
 
 
 @inlined

@@ -15,6 +15,7 @@ import numpy as np
 
 from epcore.kernels.cpu.crew import LINE, crew, fetch_add, wait
 from epcore.kernels.cpu.jit import inlined, released_kernel
+from epcore.kernels.cpu.side_by_side import Job, compile_side_by_side
 from epcore.threads import get_threads
 
 ROUNDING = 1e-9  # added before truncation: an even grey of 200 stays 200 though the weights sum to 1 - 1e-16
@@ -113,6 +114,20 @@ def resample_by(
     _resample(*arguments, np.full(2 * LINE, tasks))  # compiled here, not in the crew: one that failed would leave it waiting
     counters = np.zeros(2 * LINE, np.int64)
     crew(threads).share(lambda thread: _resample(*arguments, counters))
+
+
+def job() -> Job:
+    """The kernel for a plan's input, float32."""
+    axis, counters = taps(1, 1), np.zeros(1, np.int64)
+    picture, levels = (_read_only(np.zeros((1, 3), dtype)) for dtype in (np.uint8, np.float32))
+    along = axis.starts, axis.weights, 0
+    arguments = picture, along, along, levels, np.zeros((1, 1, 3), np.float32), 1, counters
+    return Job.like(_resample, arguments, __name__, compile_kernel.__name__)
+
+
+def compile_kernel() -> None:
+    """For the processes that help to compile."""
+    compile_side_by_side([job()])
 
 
 @inlined

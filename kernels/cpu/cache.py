@@ -55,6 +55,11 @@ def cached(function: Callable[..., Any], *, sources: Iterable[Path] = (), **opti
     return dispatcher
 
 
+def is_kept(kernel: Any, sig: Any) -> bool:
+    """Whether a kernel is compiled for these argument types, here or by an earlier process. kernel: as `cached` gives it."""
+    return sig.args in kernel.overloads or kernel._cache.is_kept(sig, kernel.targetctx.codegen())
+
+
 class KernelCache(FunctionCache):
     """Files of one kernel. options: those it is compiled with, part of the key: variants of a function may be kept together.
     sources: see `cached`.
@@ -92,8 +97,13 @@ class KernelCache(FunctionCache):
         for data in self._folders.read(self.file_name(key)):
             if (kept := _unpack(key, data)) is not None:
                 return CompileResult._rebuild(target_context, *kept)
-        _say_that_it_compiles()
+        say_that_it_compiles()
         return None
+
+    def is_kept(self, sig: Any, codegen: Any) -> bool:
+        """Whether a file of this kernel for these argument types is where `load_overload` looks; it may be damaged."""
+        settle(self._source.parent)
+        return any(True for _ in self._folders.read(self.file_name(self.key(sig, codegen))))
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled kernel where the folders take it."""
@@ -129,7 +139,7 @@ class KernelCache(FunctionCache):
 
 
 @cache
-def _say_that_it_compiles() -> None:
+def say_that_it_compiles() -> None:
     """Once a process."""
     say_meanwhile("epcore: compiling kernels for this processor; this takes up to a minute and is kept for later runs")
 

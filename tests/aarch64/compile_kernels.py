@@ -71,6 +71,7 @@ def call_everything(network: bool) -> None:
     from test_cpu_parity import EXAMPLES, gradient, kernel, normal
 
     import epcore
+    from epcore.inference.steps import kinds
     from epcore.pose.peaks import find_peaks, window
     from epcore.pose.preprocess import preprocess_pixels
 
@@ -85,6 +86,8 @@ def call_everything(network: bool) -> None:
         kernel("mse").backward(gradient(y, 7), saved)
         preprocess_pixels(np.zeros((48, 64, 3), np.uint8), 32)
         find_peaks(normal(0, 32, 32, 16), window(1.0))
+        for kind in kinds():  # before a plan, which has but some of them
+            kind.run(normal(0, 1), np.zeros(1, np.int64), 0, 0, normal(0, 1))
         model = epcore.EfficientPose("RT")
         epcore.compile(model, resolution=32, threads=1)
         if network:

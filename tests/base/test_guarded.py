@@ -185,7 +185,7 @@ from pathlib import Path
 sys.path.insert(0, {here!r})
 from epcore.base.guarded import read_guarded, prepare
 print("once")  # a second time, if the process imported this script
-prepare()
+prepare('guarded_readers:whole')
 {rest}
 """
 
@@ -258,8 +258,8 @@ def test_answers_are_checked_again(file: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_prepare_starts_it_once(file: Path) -> None:
     guarded._end_all()
-    prepare()
-    prepare()
+    prepare("guarded_readers:whole")
+    prepare("guarded_readers:no such one")  # said when a file is to be read
     assert len(guarded._idle) == 1
     process = guarded._idle[0]
     read("whole", file)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 
 from epcore.inference.step import Step
-from epcore.inference.steps.record import TENSOR, Definition, Kind, fields, record, viewer
+from epcore.inference.steps.record import TENSOR, Definition, Kind, fields, record, step_kernel, viewer
 from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.simd import load_partial, splat, store_partial
 
@@ -24,7 +23,7 @@ class AveragePool(Step):
     size: int
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _run(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     step = _view(row)
     n, oy = task // step.out_height, task % step.out_height

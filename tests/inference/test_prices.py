@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from numba import config
 
-from epcore.inference import prices
-from epcore.inference.executor import executor
-from epcore.inference.prices import DEFAULTS, Prices, measure, rounded
+from epcore.inference import kept_prices
+from epcore.inference.measured_prices import measure, rounded
+from epcore.inference.prices import DEFAULTS, Prices
 from epcore.kernels.cpu.caches import Caches
 from epcore.kernels.cpu.processor import LANES
 
@@ -32,15 +32,15 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[C
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("EPCORE_PRICES")
-    monkeypatch.setattr(prices, "measure", fake)
-    prices._of_this_machine.cache_clear()
+    monkeypatch.setattr(kept_prices, "measure", fake)
+    kept_prices._found.clear()
     yield calls
-    prices._of_this_machine.cache_clear()
+    kept_prices._found.clear()
 
 
 def another_process() -> Prices:
-    prices._of_this_machine.cache_clear()
-    return prices.prices(CACHES)
+    kept_prices._found.clear()
+    return kept_prices.prices(CACHES)
 
 
 def files(folder: Path) -> list[Path]:
@@ -48,16 +48,16 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_measured_once(measured: list[Caches], tmp_path: Path) -> None:
-    assert prices.prices(CACHES) == another_process() == another_process() == FOUND
+    assert kept_prices.prices(CACHES) == another_process() == another_process() == FOUND
     assert measured == [CACHES]
-    assert [path.name for path in files(tmp_path)] == [prices.file_name(CACHES)[1]]
+    assert [path.name for path in files(tmp_path)] == [kept_prices.file_name(CACHES)[1]]
 
 
 def test_other_caches_are_another_machine(measured: list[Caches], tmp_path: Path) -> None:
     other = replace(CACHES, second=1 << 20)
     for caches in (CACHES, other, CACHES, other):
-        prices._of_this_machine.cache_clear()
-        prices.prices(caches)
+        kept_prices._found.clear()
+        kept_prices.prices(caches)
     assert measured == [CACHES, other]
     assert len(files(tmp_path)) == 2
 
@@ -78,7 +78,7 @@ def test_other_caches_are_another_machine(measured: list[Caches], tmp_path: Path
     ],
 )
 def test_a_damaged_file_is_measured_again(measured: list[Caches], tmp_path: Path, damage: object) -> None:
-    prices.prices(CACHES)
+    kept_prices.prices(CACHES)
     (path,) = files(tmp_path)
     path.write_text(damage(path.read_text()))  # type: ignore[operator]
     assert another_process() == FOUND
@@ -88,14 +88,14 @@ def test_a_damaged_file_is_measured_again(measured: list[Caches], tmp_path: Path
 
 def test_nowhere_to_keep_them(measured: list[Caches], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every process would find its own: all take the default."""
-    monkeypatch.setattr(prices, "kept_in", lambda source: None)
-    assert prices.prices(CACHES) == DEFAULTS[LANES]
+    monkeypatch.setattr(kept_prices, "kept_in", lambda source: None)
+    assert kept_prices.prices(CACHES) == DEFAULTS[LANES]
     assert not measured
 
 
 def test_a_folder_that_can_only_be_read(measured: list[Caches], monkeypatch: pytest.MonkeyPatch) -> None:
-    prices.prices(CACHES)
-    monkeypatch.setattr(prices, "kept_in", lambda source: None)
+    kept_prices.prices(CACHES)
+    monkeypatch.setattr(kept_prices, "kept_in", lambda source: None)
     assert another_process() == FOUND
 
 
@@ -103,7 +103,7 @@ def test_the_first_of_two_processes_is_believed(
     measured: list[Caches], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one measures, another does and is done."""
-    prices.prices(CACHES)
+    kept_prices.prices(CACHES)
     (path,) = files(tmp_path)
     first = path.read_text()
     path.unlink()
@@ -112,17 +112,17 @@ def test_the_first_of_two_processes_is_believed(
         path.write_text(first)
         return replace(FOUND, multiply=9e-12)
 
-    monkeypatch.setattr(prices, "measure", late)
+    monkeypatch.setattr(kept_prices, "measure", late)
     assert another_process() == FOUND
     assert path.read_text() == first
 
 
 def test_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EPCORE_PRICES", "default")
-    assert prices.prices(CACHES) == DEFAULTS[LANES]
+    assert kept_prices.prices(CACHES) == DEFAULTS[LANES]
     monkeypatch.setenv("EPCORE_PRICES", "cheap")
     with pytest.raises(ValueError, match="EPCORE_PRICES is 'cheap'"):
-        prices.prices(CACHES)
+        kept_prices.prices(CACHES)
 
 
 def test_rounding() -> None:
@@ -135,7 +135,6 @@ def test_rounding() -> None:
 
 def test_measuring() -> None:
     """Whatever work costs here: it costs something, and what comes from farther away no less."""
-    executor()
     found = measure(CACHES)
     assert 0 < found.second <= found.third <= found.memory < 1e-6
     assert all(0 < price < 1e-3 for price in [found.multiply, found.activation, found.task, found.meeting])

@@ -11,7 +11,6 @@ from tolerances import settle
 import epcore
 from epcore.graph import INPUT, GraphBuilder
 from epcore.inference import steps
-from epcore.inference.cpu_plan import CpuPlan
 from epcore.inference.steps import pool
 from epcore.inference.steps.record import Y_OFFSET
 from epcore.kernels.cpu.processor import LANES
@@ -109,12 +108,3 @@ def test_records_have_the_fields_of_their_kind() -> None:
         assert names[:3] == ["kind", "tasks", "y"]
         assert kind.record.fields is not None
         assert kind.record.fields["y"][1] == 8 * Y_OFFSET
-
-
-@pytest.mark.parametrize("name", ["RT", "II", "RT Lite"])
-def test_the_papers_networks_have_no_rare_steps(name: str) -> None:
-    """Else their first plan would take longer to compile, for steps that others need."""
-    plan = epcore.compile(epcore.build_network(name), resolution=64)
-    assert isinstance(plan, CpuPlan)
-    assert not [row.label for row in plan._program.steps if row.kind.rare]
-    assert any(kind.rare for kind in steps.kinds())

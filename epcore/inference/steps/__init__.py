@@ -25,5 +25,5 @@ def definition(step: type[Step]) -> Definition:
 
 
 def kinds() -> tuple[Kind, ...]:
-    """All kinds of records, rare ones last; a row holds the number of its own among them. The executor asks in this order."""
-    return tuple(sorted((kind for each in DEFINITIONS for kind in each.kinds), key=lambda kind: kind.rare))
+    """All kinds of records; a row holds the number of its own among them."""
+    return tuple(kind for each in DEFINITIONS for kind in each.kinds)

@@ -17,12 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from numba import njit
-
 from epcore.inference.step import Step
 from epcore.inference.steps.depthwise import DEPTHWISE, Depthwise, Source, depthwise_row, encode_depthwise, target_of
 from epcore.inference.steps.pointwise import PRODUCT, Maps, Pointwise, Rows, encode_product, multiply
-from epcore.inference.steps.record import TENSOR, Definition, Kind, fields, record, viewer
+from epcore.inference.steps.record import TENSOR, Definition, Kind, fields, record, step_kernel, viewer
 from epcore.kernels.cpu.processor import LANES, RING_SPACE
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ class Band(Step):
         return self.expand.weight_count + self.depthwise.weight_count
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _run(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     """Task: `rows` rows of output pixels of one image, the columns of `group` panels."""
     step = _view(row)

@@ -20,7 +20,7 @@ from epcore.inference.step import Convolution
 from epcore.inference.steps.activation import PRELU, encode_activation, finish, finish_by_channel
 from epcore.inference.steps.pointwise import Columns
 from epcore.inference.steps.read import frame
-from epcore.inference.steps.record import ACTIVATION, PANELS, TENSOR, Definition, Kind, fields, record, viewer
+from epcore.inference.steps.record import ACTIVATION, PANELS, TENSOR, Definition, Kind, fields, record, step_kernel, viewer
 from epcore.kernels.cpu import panels as cuts
 from epcore.kernels.cpu.panels import by_width, place, vectors_before
 from epcore.kernels.cpu.processor import LANES, TILE_ROWS
@@ -98,7 +98,7 @@ def _panel(vectors: int) -> Callable[..., None]:
 _run_panel = by_width(_panel)
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _run(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     step = _view(row)
     n, oy = task // step.out_height, task % step.out_height

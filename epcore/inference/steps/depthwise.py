@@ -20,7 +20,7 @@ from numba import njit
 
 from epcore.inference.step import Convolution, NoPlanError
 from epcore.inference.steps.activation import encode_activation, finish
-from epcore.inference.steps.record import ACTIVATION, TENSOR, Definition, Kind, fields, record, viewer
+from epcore.inference.steps.record import ACTIVATION, TENSOR, Definition, Kind, fields, record, step_kernel, viewer
 from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.simd import load, load_block, load_strip, slide, splat, store, store_block, store_strip, sum_range
 from epcore.shapes import Window
@@ -148,7 +148,7 @@ def target_of(step, n):  # type: ignore[no-untyped-def]
     return Target(step.y.offset + n * step.y.image, step.y.pixel, sums)
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _run(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     """Task: one row of output pixels of one image."""
     step = _view(row)

@@ -15,7 +15,7 @@ from numba import njit
 from epcore.inference.layout import Place, members
 from epcore.inference.step import Activation, Step
 from epcore.inference.steps.activation import encode_activation, finish_by_channel
-from epcore.inference.steps.record import ACTIVATION, TENSOR, Definition, Kind, fields, record, viewer
+from epcore.inference.steps.record import ACTIVATION, TENSOR, Definition, Kind, fields, record, step_kernel, viewer
 from epcore.kernels.cpu.processor import LANES, TILE_ROWS
 from epcore.kernels.cpu.simd import load_partial, sigmoid, splat, store_partial
 
@@ -53,10 +53,10 @@ class Activate(Step):
     activation: Activation
 
 
-def _walk(one: Callable[..., Any]) -> Callable[..., None]:
+def _walk(one: Callable[..., Any]) -> Any:
     """The loop around one(arena, step, x, second, c, rest), which gives a vector of y."""
 
-    @njit(error_model="numpy")
+    @step_kernel
     def run(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
         step = _view(row)
         chunks = (step.pixels + step.chunk - 1) // step.chunk
@@ -95,7 +95,7 @@ def _activated(arena, step, x, second, c, rest):  # type: ignore[no-untyped-def]
 
 
 ADD, COPY = Kind("add", RECORD, _walk(_sum)), Kind("copy", RECORD, _walk(_same))
-ACTIVATE = Kind("activate", RECORD, _walk(_activated), rare=True)
+ACTIVATE = Kind("activate", RECORD, _walk(_activated))
 
 
 def _encode(kind: Kind, step: Step, encoder: Encoder, x: Place, y: Place, **others: Any) -> None:

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numba import njit
 
 from epcore.inference.step import Activation, Step
 from epcore.inference.steps.activation import encode_activation, finish
-from epcore.inference.steps.record import ACTIVATION, PANELS, Definition, Kind, fields, record, viewer
+from epcore.inference.steps.record import ACTIVATION, PANELS, Definition, Kind, fields, record, step_kernel, viewer
 from epcore.kernels.cpu.panels import place
 from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.simd import fma, horizontal_sum, load, sigmoid, splat, store
@@ -62,7 +61,7 @@ class Gate(Step):
         return self.reduce.size + self.expand.size
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _run(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     """Task: one image."""
     step = _view(row)

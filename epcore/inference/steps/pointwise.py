@@ -19,7 +19,7 @@ from numba import njit
 
 from epcore.inference.step import Convolution
 from epcore.inference.steps.activation import PRELU, encode_activation, finish, finish_by_channel
-from epcore.inference.steps.record import ACTIVATION, PANELS, TENSOR, Definition, Kind, fields, record, viewer
+from epcore.inference.steps.record import ACTIVATION, PANELS, TENSOR, Definition, Kind, fields, record, step_kernel, viewer
 from epcore.kernels.cpu import panels as cuts
 from epcore.kernels.cpu.panels import by_width, place, vectors_before
 from epcore.kernels.cpu.processor import LANES, TILE_ROWS
@@ -150,7 +150,7 @@ def multiply(arena, product, weights, maps, pixels, panels):  # type: ignore[no-
         _run_panel(vectors, (arena, product, pixels, maps, columns))
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _run(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     """Task: `chunk` pixels of one image."""
     step = _view(row)

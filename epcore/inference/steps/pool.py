@@ -13,7 +13,7 @@ from numba import njit
 
 from epcore.graph import INPUT
 from epcore.inference.step import Step
-from epcore.inference.steps.record import NUMBER, TENSOR, Definition, Kind, fields, record, viewer
+from epcore.inference.steps.record import NUMBER, TENSOR, Definition, Kind, fields, record, step_kernel, viewer
 from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.simd import load_partial, splat, store_partial, where_greater
 from epcore.shapes import Window
@@ -46,7 +46,7 @@ def _places(step, task):  # type: ignore[no-untyped-def]
     return x, y, max(iy, 0), min(iy + step.size, step.height)
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _largest(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     step = _view(row)
     x, y, first_row, last_row = _places(step, task)
@@ -64,7 +64,7 @@ def _largest(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
             store_partial(arena, y + ox * step.y.pixel + c, best, rest)
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _mean(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     step = _view(row)
     x, y, first_row, last_row = _places(step, task)
@@ -79,7 +79,7 @@ def _mean(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
             store_partial(arena, y + ox * step.y.pixel + c, total * np.float32(step.scale), rest)
 
 
-LARGEST, MEAN = Kind("max pool", RECORD, _largest, rare=True), Kind("average pool", RECORD, _mean, rare=True)
+LARGEST, MEAN = Kind("max pool", RECORD, _largest), Kind("average pool", RECORD, _mean)
 
 
 def encode(step: Pool, encoder: Encoder) -> None:

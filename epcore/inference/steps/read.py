@@ -15,7 +15,7 @@ from numba import njit
 from epcore.graph import INPUT
 from epcore.inference.layout import Place
 from epcore.inference.step import Step
-from epcore.inference.steps.record import TENSOR, Definition, Kind, fields, record, viewer
+from epcore.inference.steps.record import TENSOR, Definition, Kind, fields, record, step_kernel, viewer
 from epcore.shapes import Shape, Window
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _inside(arena, step, task):  # type: ignore[no-untyped-def]
     return n, iy, y + left
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _read(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     step = _view(row)
     n, iy, y = _inside(arena, step, task)
@@ -58,7 +58,7 @@ def _read(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
         arena[y : y + length] = picture[x : x + length]
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _halve(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     """height, width: of the half. The picture's rows are one column longer where its width is odd: image counts its values."""
     step = _view(row)
@@ -73,7 +73,7 @@ def _halve(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
                 arena[y + i * C + c] = total * np.float32(0.25)
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _copy(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     step = _view(row)
     n, iy, y = _inside(arena, step, task)
@@ -84,7 +84,7 @@ def _copy(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
                 arena[y + i * step.channels + c] = arena[x + i * step.x.pixel + c]
 
 
-READ, HALVE, COPY = Kind("read", RECORD, _read), Kind("halve", RECORD, _halve), Kind("frame", RECORD, _copy, rare=True)
+READ, HALVE, COPY = Kind("read", RECORD, _read), Kind("halve", RECORD, _halve), Kind("frame", RECORD, _copy)
 
 
 def frame(source: str, window: Window, encoder: Encoder) -> Place:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
+from numba import float32, int64, types
 from numba.np.numpy_support import from_dtype
 
+from epcore.kernels.cpu.jit import released_kernel
 from epcore.kernels.cpu.panels import Panels
 from epcore.kernels.cpu.simd.generation import Values, instruction
 
@@ -33,7 +36,16 @@ if TYPE_CHECKING:
 
 Field = tuple[str, np.dtype[Any]]
 _HEAD: list[Field] = [("kind", INTEGER), ("tasks", INTEGER), ("y", TENSOR)]  # of every record
+_SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 Y_OFFSET = 2  # the word of a row that holds y.offset
+
+
+SIGNATURE = types.none(float32[::1], int64[::1], int64, int64, float32[::1])  # run(arena, row, task, thread, picture)
+
+
+def step_kernel(function: Callable[..., None]) -> Any:
+    """Compile the kernel of a kind: a function of SIGNATURE, which may hold code of all files here. (Any: Numba's type.)"""
+    return released_kernel(sources=_SOURCES)(function)
 
 
 def fields(*, integers: str = "", **others: np.dtype[Any]) -> list[Field]:
@@ -63,15 +75,12 @@ def viewer(dtype: np.dtype[Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """A kind of record: its type, and the kernel run(arena, row, task, thread, picture) for one of its tasks.
-
-    rare: no EfficientPose has it, so that it is compiled only when a plan does.
-    """
+    """A kind of record: its type, and the kernel run(arena, row, task, thread, picture) for one of its tasks, a `step_kernel`,
+    compiled when a plan first has one."""
 
     name: str
     record: np.dtype[Any]
-    run: Any  # a Numba dispatcher
-    rare: bool = False
+    run: Any
 
 
 @dataclass(frozen=True, eq=False)

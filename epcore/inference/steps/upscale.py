@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from epcore.inference.step import Convolution, NoPlanError, Step
-from epcore.inference.steps.record import TENSOR, Definition, Kind, fields, record, viewer
+from epcore.inference.steps.record import TENSOR, Definition, Kind, fields, record, step_kernel, viewer
 from epcore.kernels.cpu.processor import LANES
 from epcore.kernels.cpu.simd import fma, load, splat, store
 
@@ -35,7 +35,7 @@ class Upscale(Convolution):
     operator: ClassVar[str] = "conv_transpose2d"
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _diagonal(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     """Diagonal kernels: weights (4, 4, C).
 
@@ -81,7 +81,7 @@ def _taps(arena, at, channels, inside):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(error_model="numpy")
+@step_kernel
 def _dense(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
     """Any kernels: weights (4, 4, C, C), input channel before output channel."""
     step = _view(row)
@@ -111,7 +111,7 @@ def _dense(arena, row, task, thread, picture):  # type: ignore[no-untyped-def]
         block += LANES
 
 
-DIAGONAL, DENSE = Kind("upscale", RECORD, _diagonal), Kind("upscale dense", RECORD, _dense, rare=True)
+DIAGONAL, DENSE = Kind("upscale", RECORD, _diagonal), Kind("upscale dense", RECORD, _dense)
 
 
 def encode(step: Upscale, encoder: Encoder) -> None:

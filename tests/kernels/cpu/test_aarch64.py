@@ -22,12 +22,13 @@ from families import AARCH64
 from places import TESTS
 
 import epcore
+from epcore.inference.steps import record
 from epcore.kernels.cpu import jit, loops
 from epcore.kernels.cpu.processor import Processor, choices
 
 PACKAGE = Path(epcore.__file__).parent
 JIT, LOOPS = ("kernel", "serial_kernel", "released_kernel"), ("elementwise", "by_slot", "by_image")
-DECORATORS = dict.fromkeys(JIT, jit) | dict.fromkeys(LOOPS, loops)
+DECORATORS = dict.fromkeys(JIT, jit) | dict.fromkeys(LOOPS, loops) | {"step_kernel": record}
 MINUTE = 60.0
 
 # Numba's runtime and scheduler, CPython, and of C what both are made of. log10 is Numba's: how long a number is when it is put
@@ -96,7 +97,7 @@ def test_vectors_become_neon(compiled: list[dict[str, Any]]) -> None:
         assert result["neon"] or not result["vectors"], result["kernel"]
     fused = {result["kernel"] for result in compiled if result["fused"]}
     products = {f"epcore.kernels.cpu.product.{name}" for name in ("_convolve", "_products")}
-    assert products | {"epcore.inference.executor._executor.<locals>.execute"} <= fused
+    assert products | {f"epcore.inference.steps.{kind}._run" for kind in ("pointwise", "depthwise", "band", "dense")} <= fused
 
 
 def test_plans_order_their_memory(compiled: list[dict[str, Any]]) -> None:

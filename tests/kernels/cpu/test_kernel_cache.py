@@ -26,7 +26,7 @@ from numba import config
 
 import epcore
 from epcore.base.notices import as_lines
-from epcore.inference.executor import executor
+from epcore.inference.steps import kinds
 from epcore.kernels.cpu import cache, cache_folders
 from epcore.kernels.cpu.cache_files import Folder
 from epcore.kernels.cpu.cache_folders import INHERITED, CacheNotice
@@ -453,7 +453,7 @@ def test_every_file_that_gives_code_to_others_is_in_the_key() -> None:
     assert cache.HERE / "processor.py" in cache.SHARED, "its numbers are in the machine code of all"
     shared = {path.resolve() for path in cache.SHARED}
     values = [value for module in modules for value in vars(module).values()]
-    kernels = list(kept_kernels([*values, executor()]))
+    kernels = list(kept_kernels([*values, *(kind.run for kind in kinds())]))
     assert len(kernels) > 30
     from_elsewhere = 0
     for function, in_key in kernels:
@@ -461,7 +461,7 @@ def test_every_file_that_gives_code_to_others_is_in_the_key() -> None:
         from_elsewhere += len(files) > 1
         assert not files - shared - in_key, f"{function.__module__}.{function.__qualname__}"
     assert from_elsewhere > 5
-    assert len(code_within(executor().py_func)) > 50, "the executor holds the steps"  # type: ignore[attr-defined]
+    assert max(len(code_within(kind.run.py_func)) for kind in kinds()) > 20, "a band holds the code of two other steps"
 
 
 @pytest.mark.parametrize("taken", ["from tiny import double", "import tiny"])
