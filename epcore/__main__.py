@@ -1,7 +1,5 @@
 """`python -m epcore`."""
 
-import sys
+from epcore.cli import program
 
-from epcore.cli import main
-
-sys.exit(main())
+program()
