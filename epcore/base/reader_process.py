@@ -18,14 +18,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from epcore.base.child import ONE_THREAD, interpreter
 from epcore.base.plain import decode
 
 _PROGRAM = Path(__file__).with_name("guarded_child.py")
 _SIGNALLED = 128  # as in guarded_child
 _LOOK = 0.02  # seconds between looks at the process' memory
 _GRACE = 2.0  # seconds that the watch gives the fork's own timer
-# No threads, for as many as there are cores OpenBLAS reserves memory; no plugins of HDF5, which files ask for by number.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
+# No plugins of HDF5, which files ask for by number.
+_ENVIRONMENT = {**ONE_THREAD, "HDF5_PLUGIN_PRELOAD": "::"}
 
 
 class GoneError(Exception):
@@ -194,11 +195,7 @@ class ReaderProcess:
 
 
 def _interpreter() -> str:
-    """Python; who embeds it says to multiprocessing where that is."""
-    spawn = sys.modules.get("multiprocessing.spawn")
-    chosen = spawn.get_executable() if spawn else None
-    found = os.fsdecode(chosen or sys.executable or "")
-    if not found or getattr(sys, "frozen", False):
+    if (found := interpreter()) is None:
         raise OSError("there is no Python to start, in which files are opened (trusted=True opens them in this process)")
     return found
 
