@@ -44,6 +44,9 @@ class Limits:
     memory: int = 1 << 30
 
 
+LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class Call:
     """function: its name in the file. Arguments: arrays of numbers, plain values, and tuples, lists and mappings of those."""
@@ -92,7 +95,7 @@ def run_calls(
     file: str | os.PathLike[str],
     calls: Sequence[Call],
     *,
-    limits: Limits = Limits(),
+    limits: Limits = LIMITS,
     tools: Sequence[str] = TOOLS,
     driver: str | None = None,
 ) -> Run:
