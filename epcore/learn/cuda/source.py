@@ -22,7 +22,7 @@ def host_source(code: str, kernels: Sequence[str], *, name: str) -> str:
     kernels: names with template arguments. Lines keep their numbers, in a file called NAME.cu.
     """
     body = _DYNAMIC_SHARED.sub(r"\1* \2 = coh::dynamic_shared<\1>();", code)
-    body = _STATIC_SHARED.sub(r"auto& \2 = coh::static_shared<\1\3, __COUNTER__>();", body)
+    body = _STATIC_SHARED.sub(r"auto& \2 = COH_STATIC_SHARED(\2, \1\3);", body)
     exports = "".join(f"COH_EXPORT(coh_kernel{i}, {kernel})\n" for i, kernel in enumerate(kernels))
     return f'#include "cuda_on_host.h"\n#line 1 "{name}.cu"\n{body}\n{exports}'
 
