@@ -15,7 +15,9 @@ from epcore.commands.result import Content, Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("operator", metavar="OPERATOR", help="swish, batch_norm, depthwise_conv2d, ... (a file of epcore/ops)")
+    parser.add_argument(
+        "operator", nargs="?", metavar="OPERATOR", help="swish, batch_norm, ...; without one: all, with their equations"
+    )
     add_output(parser, "--output", help="where the stub goes (default: OPERATOR_exercise.py; - prints it)")
     parser.add_argument("--check", type=Input, metavar="FILE", help="check the backward in this file")
     add_output(parser, "--plot", named=True, help="with --check: draw where gradients are wrong, .png, .svg or .pdf")
@@ -27,6 +29,8 @@ def run(arguments: argparse.Namespace) -> Result:
     from epcore.exercise.report import report
     from epcore.exercise.stub import stub
 
+    if arguments.operator is None:
+        return _listing(arguments)
     text = stub(arguments.operator)
     if not arguments.check:
         if arguments.plot is not None:
@@ -47,3 +51,16 @@ def run(arguments: argparse.Namespace) -> Result:
     if kind is not None and not all(sample.is_right for sample in diagnosis.samples):
         files[arguments.plot] = draw(diagnosis, kind)
     return Result(report(diagnosis), files=files, code=1 if diagnosis.findings else 0)
+
+
+def _listing(arguments: argparse.Namespace) -> Result:
+    """Every operator there is, with the first line of its page. Raises ValueError where an option asks for more."""
+    from epcore.ops import OPS
+
+    if arguments.output or arguments.check or arguments.plot:
+        raise ValueError(f"name the operator, one of {', '.join(OPS)}")
+    width = max(map(len, OPS))
+    lines = [f"{name:<{width}}  {op.page.title}" for name, op in OPS.items()]
+    return Result(
+        "\n".join([*lines, "", "epcore exercise OPERATOR writes its file; in order, and with more to build: epcore learn"])
+    )

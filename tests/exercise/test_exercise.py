@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,18 @@ class TestPlot:
     def test_without_a_file_to_check(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["exercise", "swish", "--plot", "x.png"]) == 2
         assert "name the file to check" in capsys.readouterr().err
+
+
+def test_without_an_operator_it_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["exercise"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"{name} " in listed and op.page.title in listed for name, op in OPS.items())
+    assert main(["exercise", "--check", "x.py"]) == 2
+    assert "name the operator" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_stub_holds_no_code_that_is_cut_off(op: str) -> None:
+    tree = ast.parse(stub(op))
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    assert [type(node) for node in function.body] == [ast.Raise]

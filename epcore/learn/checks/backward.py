@@ -1,0 +1,32 @@
+"""A backward: what the diagnosis of `epcore exercise` finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from epcore.exercise.diagnose import Finding as Diagnosed
+from epcore.exercise.diagnose import diagnose
+from epcore.learn.course import Exercise
+from epcore.learn.verdict import Finding, Verdict
+
+
+def check(exercise: Exercise, folder: Path) -> Verdict:
+    """Of an operator's `backward`, which is given what the reference forward saves."""
+    try:
+        diagnosis = diagnose(exercise.name, folder / exercise.file)
+    except ValueError as error:  # the file does not run
+        return Verdict((Finding(exercise.file, None, str(error).removeprefix(f"{folder / exercise.file} ")),))
+    findings = tuple(Finding(exercise.file, None, _said(each)) for each in diagnosis.findings)
+    notes = () if findings else (f"all gradients are right in {len(diagnosis.cases)} cases",)
+    return Verdict(findings, notes)
+
+
+def _said(found: Diagnosed) -> str:
+    who = ", ".join(f"d{name}" for name in found.inputs) or "backward"
+    total = len(found.cases) + len(found.right)
+    where = (
+        f" (wrong in {len(found.cases)} of {total} cases{f', those {found.clause}' if found.clause else ''})"
+        if found.right
+        else ""
+    )
+    return f"{who}{where}: {found.text}"

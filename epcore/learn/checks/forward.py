@@ -1,0 +1,70 @@
+"""A forward: y and what is saved, in every case of the gradient check, against the reference in double."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from epcore.exercise.sandbox import Answer, Call, run_calls
+from epcore.exercise.stub import saved_tuple
+from epcore.gradcheck import Case, cases
+from epcore.learn.compare import difference
+from epcore.learn.course import Exercise
+from epcore.learn.verdict import Finding, Verdict
+from epcore.ops import OPS
+
+
+def check(exercise: Exercise, folder: Path) -> Verdict:
+    """Of an operator's `forward`."""
+    worked = [case for case in cases() if case.op == exercise.name]
+    run = run_calls(folder / exercise.file, [Call("forward", case.arrays, case.attributes) for case in worked])
+    if run.failure is not None:
+        return Verdict((Finding.failed(exercise.file, run.failure),))
+    found: dict[str, Finding] = {}  # by message: one mistake is said once, in the first case that shows it
+    for case, answer in zip(worked, run.answers, strict=True):
+        if answer.failure is not None:
+            found.setdefault(answer.failure.text, Finding.failed(exercise.file, answer.failure, _called(case)))
+            continue
+        for what in _wrong(case, answer):
+            found.setdefault(what.partition(":")[0], Finding(exercise.file, None, f"{_called(case)}: {what}"))
+    notes = () if found else (f"y and what is saved are right in {len(worked)} cases",)
+    return Verdict(tuple(found.values()), notes)
+
+
+def _called(case: Case) -> str:
+    return f"forward, case {case.label}"
+
+
+def _wrong(case: Case, answer: Answer) -> Iterator[str]:
+    y, saved = OPS[case.op].forward(*case.arrays, **case.attributes)
+    for name, before, after in zip(OPS[case.op].array_names(len(case.arrays)), case.arrays, answer.arguments, strict=True):
+        if isinstance(before, np.ndarray) and not np.array_equal(before, after):
+            yield f"it changed {name} in place: others still read it"
+    if not isinstance(answer.value, tuple) or len(answer.value) != 2:
+        yield f"it returned {_kind(answer.value)}, expected two things: y and the tuple of what is saved"
+        return
+    if what := difference(answer.value[0], np.asarray(y)):
+        yield f"y: {what}"
+    if not _same(answer.value[1], saved):
+        yield f"what is saved is not {saved_tuple(OPS[case.op].forward)}: backward is given that"
+
+
+def _same(got: Any, saved: tuple[Any, ...]) -> bool:
+    if not isinstance(got, tuple | list) or len(got) != len(saved):
+        return False
+    return all(_equal(mine, right) for mine, right in zip(got, saved, strict=True))
+
+
+def _equal(mine: Any, right: Any) -> bool:
+    if isinstance(right, np.ndarray | np.generic):
+        return not difference(mine, np.asarray(right))
+    if isinstance(right, tuple):
+        return isinstance(mine, tuple | list) and tuple(mine) == right
+    return bool(mine == right) if not isinstance(mine, np.ndarray) else False
+
+
+def _kind(value: Any) -> str:
+    return f"{len(value)} values" if isinstance(value, tuple) else f"one {type(value).__name__}"
