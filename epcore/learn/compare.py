@@ -8,8 +8,8 @@ import numpy as np
 
 from epcore.exercise.values import Unknown
 
-# Relative to the largest value. Double rounds by 2^-53 = 1e-16, so that sums of 10^4 terms are off by less than 1e-11 of what is
-# summed; a wrong formula is off by more than 1e-7.
+# Relative to the largest value. Double rounds by 2^-53 = 1e-16, so that sums of 10^4 terms are off by less than 1e-11 of what
+# is summed; a wrong formula is off by more than 1e-7.
 DOUBLE = 1e-9
 # In float32 the same sums stay below 10^2 * 2^-24.
 SINGLE = 1e-5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,41 @@ from epcore.learn.course import Exercise
 from epcore.learn.verdict import Finding, Verdict
 from epcore.ops import OPS
 
+_MOST = 5  # cases that are named
+
 
 def check(exercise: Exercise, folder: Path) -> Verdict:
     """Of an operator's `forward`."""
-    worked = [case for case in cases() if case.op == exercise.name]
+    worked = _cases(exercise.name)
     run = run_calls(folder / exercise.file, [Call("forward", case.arrays, case.attributes) for case in worked])
     if run.failure is not None:
         return Verdict((Finding.failed(exercise.file, run.failure),))
-    found: dict[str, Finding] = {}  # by message: one mistake is said once, in the first case that shows it
+    found: dict[str, list[tuple[str, Finding]]] = {}  # what is wrong -> (case, finding): one mistake is said once
     for case, answer in zip(worked, run.answers, strict=True):
         if answer.failure is not None:
-            found.setdefault(answer.failure.text, Finding.failed(exercise.file, answer.failure, _called(case)))
+            finding = Finding.failed(exercise.file, answer.failure, "forward")
+            found.setdefault(answer.failure.text, []).append((case.label, finding))
             continue
         for what in _wrong(case, answer):
-            found.setdefault(what.partition(":")[0], Finding(exercise.file, None, f"{_called(case)}: {what}"))
-    notes = () if found else (f"y and what is saved are right in {len(worked)} cases",)
-    return Verdict(tuple(found.values()), notes)
+            found.setdefault(what.partition(":")[0], []).append((case.label, Finding(exercise.file, None, what)))
+    labels = [case.label for case in worked]
+    findings = tuple(_named(group, labels) for group in found.values())
+    return Verdict(findings, () if findings else (f"y and what is saved are right in {len(worked)} cases",))
 
 
-def _called(case: Case) -> str:
-    return f"forward, case {case.label}"
+def _cases(name: str) -> list[Case]:
+    """Those of the gradient check, and each with the sign of its first array reversed."""
+    given = [case for case in cases() if case.op == name]
+    return given + [replace(case, label=f"{case.label}, -x", arrays=(-case.arrays[0], *case.arrays[1:])) for case in given]
+
+
+def _named(group: list[tuple[str, Finding]], labels: list[str]) -> Finding:
+    """The first finding of those that are alike, with the cases in which it is so, and in which not."""
+    wrong = [label for label, _ in group]
+    right = [label for label in labels if label not in wrong]
+    first = group[0][1]
+    where = f" (case {wrong[0]}; right in {'; '.join(right[:_MOST])}{' ...' if len(right) > _MOST else ''})" if right else ""
+    return replace(first, message=f"{first.message}{where}")
 
 
 def _wrong(case: Case, answer: Answer) -> Iterator[str]:

@@ -1,0 +1,82 @@
+"""Solutions with one mistake planted: each is seen, and what is said points at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from solved import solved
+
+from epcore.learn.course import chosen
+from epcore.learn.folder import Folder
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return solved(tmp_path_factory.mktemp("mistakes"))
+
+
+def found(course: Folder, key: str, right: str, wrong: str) -> str:
+    """What is said of the solution with `wrong` in the place of `right`; "" where it passes."""
+    (exercise,) = chosen(key)
+    place: Path = course.path / exercise.file
+    source = place.read_text(encoding="utf-8")
+    assert source.count(right) >= 1, f"{right!r} is not in the solution"
+    try:
+        place.write_text(source.replace(right, wrong), encoding="utf-8")
+        verdict = course.check(exercise)
+    finally:
+        place.write_text(source, encoding="utf-8")
+    assert verdict.passed is not bool(verdict.findings)
+    return "\n".join(map(str, verdict.findings))
+
+
+@pytest.mark.parametrize(
+    ("key", "right", "wrong", "message"),
+    [
+        ("forward/conv2d", "total // 2, total - total // 2", "total - total // 2, total // 2", "right in 1x1 stride 1, 4x5"),
+        ("forward/conv2d", "if b is not None:", "if False:", "y: "),
+        ("forward/batch_norm", "variance + epsilon", "variance", "y: 100% of its values are wrong"),
+        ("forward/avg_pool", ".mean((2, 4))", ".sum((2, 4))", "it is 4 times what it should be"),
+        ("forward/max_pool", "constant_values=-np.inf", "constant_values=0", "y: "),
+        ("backward/swish", "1 + x * (1 - s)", "1 - x * (1 - s)", "dx"),
+        ("tape/tape", "gradient if earlier is None else earlier + gradient", "gradient", "its gradients are added"),
+        (
+            "tape/tape",
+            "gradient if earlier is None else earlier + gradient",
+            "gradient if earlier is None else earlier.__iadd__(gradient)",
+            "what is added to in place",
+        ),
+        ("tape/tape", "self.records.pop()", "self.records.pop(0)", "expected an array"),
+        ("tape/tape", "**attributes)\n        output", ")\n        output", "missing 1 required keyword-only argument"),
+        ("tape/tape", 'raise RuntimeError("backward was called already")', "return", "it raised nothing"),
+        ("tape/tape", "self.alive = []", "self.alive = list(self.records)", "still held"),
+        ("network/mbconv", "stride=stride)", "stride=1)", "it has shape"),
+        ("network/mbconv", "y = call(activation, batch_norm(call, y, p, f\"{name}.bn\", training))",
+         "y = batch_norm(call, y, p, f\"{name}.bn\", training)", "is high.block1a.activation, after high.block1a.bn"),
+        ("network/mbconv", 'call("add", y, x) if residual else y', "y", "high.block2b"),
+        ("network/rt", 'call("concat", out2, out1)', 'call("concat", out1, out2)', "pass1.block1.mbconv2.dense"),
+        ("network/rt", 'return {**outputs, "upscaled": y}', "return outputs", "expected a mapping with pafs"),
+        ("training/step", "- rate * gradient", "+ rate * gradient", "-1 times what it should be"),
+        ("training/step", "moved = dict(p)", "moved = p", "changed the parameters it was given"),
+        ("training/step", "training=True", "training=False", "the loss of the first step"),
+        ("training/memory", "owners[id(array)] = array.nbytes", "owners[len(owners)] = array.nbytes",
+         "saved twice: 348, expected 188"),
+        ("training/memory", "while isinstance(array.base, np.ndarray):", "while False:", "a view of an array: "),
+    ],
+)  # fmt: skip
+def test_mistakes_are_seen(key: str, right: str, wrong: str, message: str, course: Folder) -> None:
+    assert message in found(course, key, right, wrong)
+
+
+def test_the_network_stage_runs_the_students_operators(course: Folder) -> None:
+    """A wrong operator is seen there too: nothing of epcore's stands in its place."""
+    place = course.path / "ops" / "swish.py"
+    source = place.read_text(encoding="utf-8")
+    try:
+        place.write_text(source.replace("return x * sigmoid(x)", "return x"), encoding="utf-8")
+        (exercise,) = chosen("network/rt")
+        findings = course.check(exercise).findings
+    finally:
+        place.write_text(source, encoding="utf-8")
+    assert "high.stem_activation, after high.stem_bn" in findings[0].message
