@@ -107,6 +107,8 @@ def _check(folder: Folder, arguments: argparse.Namespace) -> Generator[str, None
         worked = chosen(arguments.stage)
     else:
         worked = [current] if current else exercises()
+    files = {exercise.file for exercise in worked}  # what passed before in a file that is another one now is checked again
+    worked += [each for each in exercises() if each.file in files and each not in worked and folder.changed(each)]
     verdicts: dict[str, Verdict] = {}
     for exercise in worked:
         verdicts[exercise.key] = folder.check(exercise)
