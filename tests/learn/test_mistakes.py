@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from solved import solved
+from solved import SOLUTIONS, solved
 
-from epcore.learn.course import chosen
+from epcore.cli import main
+from epcore.learn.course import chosen, stages
 from epcore.learn.folder import Folder
+from epcore.models.variants import SHIPPED_WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +68,18 @@ def found(course: Folder, key: str, right: str, wrong: str) -> str:
         ("training/memory", "owners[id(array)] = array.nbytes", "owners[len(owners)] = array.nbytes",
          "saved twice: 348, expected 188"),
         ("training/memory", "while isinstance(array.base, np.ndarray):", "while False:", "a view of an array: "),
+        ("port/mend", 'attributes["epsilon"]', "1e-5", "batch norm with epsilon 1e-05"),
+        ("port/mend", "np.concatenate(inputs, axis=-1)", "np.concatenate(inputs[::-1], axis=-1)", "diverges"),
+        ("port/mend", 'if name != "input"}', 'if name[:3] == "low"}', "did not return a map of high.stem_conv"),
+        ("pose/decode", "cell % W + 0.5", "cell % W", "points: "),
+        ("pose/decode", "[(cell % W + 0.5) / W, (cell // W + 0.5) / H]", "[(cell // W + 0.5) / H, (cell % W + 0.5) / W]",
+         "x and y are exchanged"),
+        ("pose/decode", "scores < 0.3", "scores <= 0.3", "keypoint 1, score 0.3, is [nan nan], expected a place"),
+        ("pose/decode", "scores < 0.3", "scores < 0", "expected NaN, NaN"),
+        ("pose/decode", "flat.argmax(0)", "len(flat) - 1 - flat[::-1].argmax(0)", "equal peaks"),
+        ("pose/pckh", "hits[annotated]", "hits", "tau 0.5"),
+        ("pose/pckh", "0.6 * np.hypot", "np.hypot", "tau 0.5"),
+        ("pose/pckh", "hits[annotated].mean()", "hits[annotated & ~np.isnan(distances)].mean()", "tau 0.5"),
     ],
 )  # fmt: skip
 def test_mistakes_are_seen(key: str, right: str, wrong: str, message: str, course: Folder) -> None:
@@ -80,3 +97,44 @@ def test_the_network_stage_runs_the_students_operators(course: Folder) -> None:
     finally:
         place.write_text(source, encoding="utf-8")
     assert "high.stem_activation, after high.stem_bn" in findings[0].message
+
+
+def test_the_broken_port_names_its_mistakes(course: Folder) -> None:
+    (exercise,) = chosen("port/mend")
+    (course.path / exercise.file).write_text(exercise.starter, encoding="utf-8")
+    try:
+        said = [finding.message for finding in course.check(exercise).findings]
+    finally:
+        (course.path / exercise.file).write_bytes((SOLUTIONS / exercise.file).read_bytes())
+    causes = (
+        "padded by half the kernel",
+        "epsilon 1e-05",
+        "padded",
+        "activation: swish",
+        "inside squeeze-excite",
+        "border of the",
+    )
+    assert len(said) == len(causes)
+    assert all(cause in message for cause, message in zip(causes, said, strict=True))
+
+
+@pytest.mark.parametrize("mended", [False, True])
+def test_the_ports_commands_as_the_stage_gives_them(
+    mended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (exercise,) = chosen("port/mend")
+    source = (SOLUTIONS / exercise.file).read_text(encoding="utf-8") if mended else exercise.starter
+    Path("port.py").write_text(source, encoding="utf-8")
+    models = SHIPPED_WEIGHTS["RT"].parent
+    commands = [line[4:] for line in stages()["port"].text.splitlines() if re.match("    (epcore|python) ", line)]
+    assert len(commands) == 4
+    codes = []
+    for command in commands:
+        program, *words = re.split(" {3,}", command)[0].replace("EPCORE/models", str(models)).split()
+        if program == "python":
+            codes.append(subprocess.run([sys.executable, *words], check=False).returncode)
+        else:
+            codes.append(main(words))
+    assert codes == [0, 0, 0, 0 if mended else 1]
+    assert ("144 agree" in capsys.readouterr().out) is mended
