@@ -9,7 +9,7 @@ from epcore.learn.cuda.findings import Finding, Scene, line_table
 from epcore.learn.cuda.program import Run
 
 SECTOR = 32  # bytes of a memory transaction
-TOO_MANY = 2.0  # a line is named if it takes more than so many times the transactions (passes) it needs,
+TOO_MANY = 2.0  # a line is named if it takes at least so many times the transactions (passes) it needs,
 SHARE = 0.05  # and if what it takes too many is such a share of the kernel's
 PARTS = 0.4  # a branch is named if the warps part at such a share of their comings
 
@@ -79,7 +79,7 @@ def advice(run: Run, scene: Scene, ours: Counts | None) -> list[Finding]:
     found = []
     for line, costs in sorted(lines.items()):
         sectors, needed = _sum(costs, "sectors"), _sum(costs, "needed_sectors")
-        if sectors > TOO_MANY * needed and sectors - needed >= SHARE * total.sectors:
+        if sectors >= TOO_MANY * needed > 0 and sectors - needed >= SHARE * total.sectors:
             requests = sum(cost["requests"] for cost in costs if not cost["shared"])
             text = (
                 f"a warp's access takes {sectors / requests:.1f} transactions of 32 bytes, {needed / requests:.1f} if its lanes"

@@ -22,11 +22,11 @@ import numpy as np
 from epcore.learn.cuda.source import HEADERS, compiled, headers, host_source
 
 ORDERS = {"forward": 0, "reversed": 1, "shuffled": 2, "lockstep": 3}
-SECONDS, MEMORY, BLOCKS = 30, 4 << 30, 20_000_000  # of a run: processor time, address space, basic blocks a thread may run
+SECONDS, MEMORY, BLOCKS = 4, 4 << 30, 1_000_000  # of a run: processor time, address space, basic blocks a thread may run
 
 _COMMON = ["-std=c++17", "-O1", "-fno-pie", f"-I{HEADERS}"]
 # No scalar replacement: a vector load stays one. Blocks in the order of the source: lanes that parted meet where they can.
-_KERNEL = ["-g", "-c", "-DCOH_WATCHED", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused", "-fno-tree-sra",
+_KERNEL = ["-gdwarf-4", "-c", "-DCOH_WATCHED", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused", "-fno-tree-sra",
            "-fno-reorder-blocks", "-fno-strict-aliasing", "-ffp-contract=off",
            "-fsanitize=thread,bounds", "-fsanitize-coverage=trace-pc,trace-cmp"]  # fmt: skip
 _WATCH = "watch.cpp"
@@ -96,7 +96,7 @@ def run(program: Path, launch: Launch, order: str) -> Run:
         arrays = _write_request(request, launch)
         command = [str(program), str(request), str(result), str(after), str(ORDERS[order]), str(BLOCKS)]
         try:
-            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=4 * SECONDS,
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=15 * SECONDS,
                            preexec_fn=_limit)  # fmt: skip
         except subprocess.TimeoutExpired:
             return Run(end={"end": "time", "pc": 0})

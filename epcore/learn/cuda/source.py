@@ -53,7 +53,9 @@ def compiled(command: Sequence[str], source: str, key: str, *, name: str, suffix
             written.write_text(source, encoding="utf-8")
             environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # g++ is not to be checked
             arguments = [*command, str(written), "-o", str(made)]
-            result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+            result = subprocess.run(
+                arguments, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
             if result.returncode:
                 raise RuntimeError(f"{name} does not compile:\n{result.stderr}")
             os.replace(made, target)
