@@ -96,7 +96,10 @@ def _compile_errors(text: str, file: str) -> Sequence[Finding]:
     signature = re.search(r"^signature:.*(expected __global__ .*)$", text, re.MULTILINE)
     if signature and not found:
         return [Finding("signature", file, None, f"the kernel has other parameters: {signature[1]}")]
-    return found[:MOST] or [Finding("compile", file, None, text.strip())]
+    for symbol in re.findall(r"undefined reference to `(.+)'|multiple definition of `(.+)'", text):
+        missing = "is nowhere defined, or not supported by the emulator" if symbol[0] else "is defined already"
+        found.append(Finding("compile", file, None, f"{symbol[0] or symbol[1]} {missing}"))
+    return merge(found)[:MOST] or [Finding("compile", file, None, text.strip())]
 
 
 def _wrong(case: Case, result: Run, scene: Scene, order: str) -> list[Finding]:

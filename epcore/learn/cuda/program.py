@@ -61,8 +61,8 @@ class Run:
 
 
 def compiler() -> str | None:
-    """The C++ compiler, or None."""
-    return shutil.which("g++")
+    """The C++ compiler; None where it, or addr2line, is missing."""
+    return shutil.which("g++") if shutil.which("addr2line") else None
 
 
 def build(code: str, kernel: str, *, name: str, epilogue: str = "") -> Path:
@@ -84,7 +84,10 @@ def build(code: str, kernel: str, *, name: str, epilogue: str = "") -> Path:
     if not program.exists():
         with tempfile.TemporaryDirectory(dir=part.parent) as folder:
             made = Path(folder) / "program"
-            subprocess.run([command, "-no-pie", str(part), str(runtime), "-o", str(made)], check=True, capture_output=True)
+            link = [command, "-no-pie", str(part), str(runtime), "-o", str(made)]
+            result = subprocess.run(link, capture_output=True, text=True, check=False)
+            if result.returncode:
+                raise CompileError(result.stderr)
             made.replace(program)
     return program
 

@@ -81,6 +81,25 @@ class TestWhatIsSaid:
         result = check_code("int x;", "answer.cu", EXERCISES["swish"])
         assert [finding.kind for finding in result.findings] == ["missing"]
 
+    @pytest.mark.parametrize(
+        ("added", "text"),
+        [("float other(float);", "other(float) is nowhere defined"), ("int main() { return 0; }", "main is defined already")],
+    )
+    def test_what_does_not_link(self, added: str, text: str) -> None:
+        code = added + EXERCISES["swish"].solution().replace("expf(-x)", "expf(-x)" if "main" in added else "other(-x)")
+        (finding,) = check_code(code, "answer.cu", EXERCISES["swish"]).findings
+        assert finding.kind == "compile"
+        assert text in finding.message
+
+    @pytest.mark.parametrize(
+        "line",
+        ["exit(0);", "abort();", "int deep[4000]; deep[n] = 1; swish(x, y + deep[n], n);", "y[0] = *new float[1l << 40];"],
+    )
+    def test_a_kernel_that_ends_the_program(self, line: str) -> None:
+        code = "#include <cstdlib>\n" + EXERCISES["swish"].starter().replace("{\n}", "{\n  " + line + "\n}")
+        result = check_code(code, "answer.cu", EXERCISES["swish"])
+        assert [finding.kind for finding in result.findings] == ["crash"]
+
     def test_findings_carry_the_name_of_the_file(self, tmp_path: Path) -> None:
         path = tmp_path / 'my "first" kernel.cu'
         path.write_text(EXERCISES["swish"].solution().replace("expf(-x)", "expf(x)"))

@@ -144,7 +144,7 @@ static void access(const void* address, size_t bytes, bool write, bool atomic, u
     at = next;
   }
   if (coh::order == LOCKSTEP)
-    step.push_back({pc, uint64_t(uintptr_t(p)), uint32_t(bytes), uint8_t(self() % LANES), place.space == SHARED_MEMORY, write});
+    step.push_back({pc, uint64_t(uintptr_t(p)), uint32_t(bytes), uint8_t(self() % LANES), place.space == SHARED_MEMORY, write, atomic});
 }
 
 static void enter_block(uintptr_t pc, uintptr_t frame) {
@@ -260,9 +260,9 @@ static void write_result(const char* failure) {
   }
   for (const auto& [pc, c] : costs)
     std::fprintf(file,
-                 "{\"cost\": %lu, \"requests\": %lu, \"lanes\": %lu, \"sectors\": %lu, \"needed_sectors\": %lu, \"bytes\": %lu, "
+                 "{\"cost\": %lu, \"requests\": %lu, \"lanes\": %lu, \"atomics\": %lu, \"sectors\": %lu, \"needed_sectors\": %lu, \"bytes\": %lu, "
                  "\"passes\": %lu, \"needed_passes\": %lu, \"parted\": %lu, \"shared\": %d, \"write\": %d, \"branches\": %lu}\n",
-                 pc, c.requests, c.lanes, c.sectors, c.needed_sectors, c.bytes, c.passes, c.needed_passes, c.parted, c.shared,
+                 pc, c.requests, c.lanes, c.atomics, c.sectors, c.needed_sectors, c.bytes, c.passes, c.needed_passes, c.parted, c.shared,
                  c.write, branches.count(pc) ? branches[pc] : 0);
   uint64_t comings = 0;
   for (const auto& branch : branches) comings += branch.second;
