@@ -16,7 +16,9 @@ import numpy as np
 from epcore.learn.cuda.counts import Counts, advice, counted
 from epcore.learn.cuda.exercises import EXERCISES, Case, Exercise
 from epcore.learn.cuda.findings import Finding, Scene, line_table, merge, thread, translate
+from epcore.learn.cuda.ours import count
 from epcore.learn.cuda.program import ORDERS, CompileError, Run, build, compiler, run
+from epcore.learn.cuda.timing import timed
 
 INSTALL = (
     "checking CUDA kernels without a GPU needs the C++ compiler g++ and addr2line: apt install g++ (Debian, Ubuntu),"
@@ -35,6 +37,8 @@ class Check:
     counted_case: str = ""
     counts: Counts | None = None
     ours: Counts | None = None
+    microseconds: tuple[float, float] | None = None  # the student's kernel and ours on a GPU, where there is one
+    printed: str = ""  # by the kernel's printf, in the last case that ran, its threads forward
 
     @property
     def right(self) -> bool:
@@ -67,25 +71,32 @@ def check_code(code: str, file: str, task: Exercise) -> Check:
     except CompileError as error:
         return Check(task.name, tuple(_compile_errors(str(error), file)))
     result = _judge(program, task)
+    if result.right:
+        try:
+            result = replace(result, microseconds=timed(code, task.kernel, task.large))
+        except CompileError as error:  # what g++ takes need not be what NVRTC takes
+            result = replace(result, findings=(Finding("compile", file, None, f"for the GPU: {error}"),))
     return replace(result, findings=tuple(replace(finding, file=file) for finding in result.findings))
 
 
 def _judge(program: Path, task: Exercise) -> Check:
     cases = task.cases()
     for case in cases:
-        scene = Scene(program, case.launch, task.names, f"{NAME}.cu", case.label)
+        scene = Scene(program, case.problem.launch, task.names, f"{NAME}.cu", case.label)
         runs: dict[str, Run] = {}
         for order in ORDERS:
-            runs[order] = run(program, case.launch, order)
+            runs[order] = run(program, case.problem.launch, order)
             if _endless(runs[order]):
                 break
         found = merge([finding for result in runs.values() for finding in translate(result, scene)])
         found = found or merge([finding for order, result in runs.items() for finding in _wrong(case, result, scene, order)])
         if found:
-            return Check(task.name, tuple(found))
-    ours = case.ours()
+            return Check(task.name, tuple(found), printed=runs["forward"].printed)
+    ours = count(case.problem.ours, case.problem.inputs)
     lockstep = runs["lockstep"]
-    return Check(task.name, tuple(advice(lockstep, scene, ours)), case.label, counted(lockstep), ours)
+    return Check(
+        task.name, tuple(advice(lockstep, scene, ours)), case.label, counted(lockstep), ours, printed=runs["forward"].printed
+    )
 
 
 def _compile_errors(text: str, file: str) -> Sequence[Finding]:

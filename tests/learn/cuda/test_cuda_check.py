@@ -100,6 +100,23 @@ class TestWhatIsSaid:
         result = check_code(code, "answer.cu", EXERCISES["swish"])
         assert [finding.kind for finding in result.findings] == ["crash"]
 
+    def test_what_cuda_allows(self) -> None:
+        """Includes, printf, several shared arrays in one declaration, over several lines."""
+        code = """#include <cuda_runtime.h>
+        __global__ void swish(const float* x, float* y, int n) {
+          __shared__ volatile float a[256],
+              b[2][128];
+          a[threadIdx.x] = b[threadIdx.x % 2][threadIdx.x / 2] = 1;
+          if (threadIdx.x == 0 && blockIdx.x == 0) printf("n is %d\\n", n);
+          for (int i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256)
+            y[i] = x[i] / (a[threadIdx.x] + expf(-x[i]));
+        }
+        """
+        result = check_code(code, "answer.cu", EXERCISES["swish"])
+        assert (result.findings, result.printed) == ((), "n is 20000\n")
+        wrong = check_code(code.replace("i < n;", "i <= n;"), "answer.cu", EXERCISES["swish"])
+        assert [(finding.kind, finding.line) for finding in wrong.findings] == [("out of bounds", 8)]
+
     def test_findings_carry_the_name_of_the_file(self, tmp_path: Path) -> None:
         path = tmp_path / 'my "first" kernel.cu'
         path.write_text(EXERCISES["swish"].solution().replace("expf(-x)", "expf(x)"))

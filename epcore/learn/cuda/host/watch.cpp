@@ -294,6 +294,7 @@ static void died(int signal, siginfo_t* information, void* context) {
   if (signal == SIGXCPU) last_block = uintptr_t(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
 #endif
   const char* name = signal == SIGSEGV || signal == SIGBUS ? "memory" : signal == SIGFPE ? "division" : signal == SIGXCPU ? "time" : "ended";
+  std::fflush(stdout);
   write_result(name);
   _exit(0);
 }

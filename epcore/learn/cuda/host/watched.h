@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>  // printf, which CUDA knows without an include
 #include <cstring>
 
 #include "vector_types.h"
