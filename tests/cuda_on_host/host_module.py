@@ -1,7 +1,7 @@
 """Runs CUDA C++ kernels on the processor: g++ compiles the source through cuda_on_host.h, ctypes launches it.
 
-`HostModule` offers what the launchers use of `cupy.RawModule`. Blind spots: races between blocks, which
-multiply-adds NVRTC fuses, the bits of CUDA's own exp, two different barriers on one source line, performance.
+`HostModule` offers what the launchers use of `cupy.RawModule`. Blind spots: races between blocks (`epcore.learn.cuda` sees
+those), which multiply-adds NVRTC fuses, the bits of CUDA's own exp, two different barriers on one source line, performance.
 """
 
 from __future__ import annotations

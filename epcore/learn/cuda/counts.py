@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from epcore.learn.cuda.findings import Finding, Scene, line_table
 from epcore.learn.cuda.program import Run
 
 SECTOR = 32  # bytes of a memory transaction
-TOO_MANY = 2.0  # a line is named if it takes more than so many times the transactions (passes) it needs,
+TOO_MANY = 2.0  # a line is named if it takes at least so many times the transactions (passes) it needs,
 SHARE = 0.05  # and if what it takes too many is such a share of the kernel's
 PARTS = 0.4  # a branch is named if the warps part at such a share of their comings
 
@@ -21,6 +21,7 @@ class Counts:
     requests: int = 0  # loads and stores of global memory: instructions of warps
     sectors: int = 0  # that these moved, of 32 bytes
     needed_sectors: int = 0  # if the bytes of each request stood side by side
+    atomics: int = 0  # operations of threads
     shared_requests: int = 0
     passes: int = 0  # of the banks of shared memory
     needed_passes: int = 0  # without bank conflicts
@@ -56,6 +57,7 @@ def counted(run: Run) -> Counts:
         requests=sum(cost["requests"] for cost in memory),
         sectors=sum(cost["sectors"] for cost in memory),
         needed_sectors=sum(cost["needed_sectors"] for cost in memory),
+        atomics=sum(cost["atomics"] for cost in run.costs),
         shared_requests=sum(cost["requests"] for cost in shared),
         passes=sum(cost["passes"] for cost in shared),
         needed_passes=sum(cost["needed_passes"] for cost in shared),
@@ -79,7 +81,7 @@ def advice(run: Run, scene: Scene, ours: Counts | None) -> list[Finding]:
     found = []
     for line, costs in sorted(lines.items()):
         sectors, needed = _sum(costs, "sectors"), _sum(costs, "needed_sectors")
-        if sectors > TOO_MANY * needed and sectors - needed >= SHARE * total.sectors:
+        if sectors >= TOO_MANY * needed > 0 and sectors - needed >= SHARE * total.sectors:
             requests = sum(cost["requests"] for cost in costs if not cost["shared"])
             text = (
                 f"a warp's access takes {sectors / requests:.1f} transactions of 32 bytes, {needed / requests:.1f} if its lanes"
@@ -100,11 +102,3 @@ def advice(run: Run, scene: Scene, ours: Counts | None) -> list[Finding]:
 
 def _sum(costs: Iterable[dict[str, int]], name: str) -> int:
     return sum(cost[name] for cost in costs)
-
-
-def table(rows: Sequence[tuple[str, Counts]]) -> list[tuple[str, ...]]:
-    """(label, requests, transactions, bytes, coalesced, bank conflicts, parted branches), as text."""
-    return [
-        (label, f"{c.requests:,}", f"{c.sectors:,}", f"{c.bytes:,}", f"{c.coalesced:.0%}", f"{c.conflicts:,}", f"{c.parted:,}")
-        for label, c in rows
-    ]

@@ -6,8 +6,9 @@ additions of terms that add up to `size` in absolute value are off by at most (n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,6 @@ import numpy as np
 from epcore.kernels.cuda import conv2d as our_convolution
 from epcore.kernels.cuda import depthwise_conv2d as our_depthwise
 from epcore.kernels.cuda import swish as our_swish
-from epcore.learn.cuda.counts import Counts
-from epcore.learn.cuda.ours import count
 from epcore.learn.cuda.program import Launch
 from epcore.ops import OPS
 from epcore.shapes import Window
@@ -27,25 +26,34 @@ K = 3  # the side of the depthwise filters
 
 
 @dataclass(frozen=True)
+class Problem:
+    """launch: with one output, NaN before; ours(*inputs): epcore's kernel on the same arrays, NumPy's or CuPy's."""
+
+    launch: Launch
+    inputs: tuple[np.ndarray, ...]
+    ours: Callable[..., object]
+
+
+@dataclass(frozen=True)
 class Case:
-    """launch: with one output, NaN before; expected, bound: of its values, float64."""
+    """expected, bound: of the output's values, float64."""
 
     label: str
-    launch: Launch
+    problem: Problem
     expected: np.ndarray
     bound: np.ndarray
-    ours: Callable[[], Counts]
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """names: of the array arguments, the output's last; signature: types of all parameters; the last case is counted."""
+    """names: of the array arguments, the output's last; signature: types of all parameters. The last case is counted."""
 
     name: str
     kernel: str
     names: tuple[str, ...]
     signature: tuple[str, ...]
     cases: Callable[[], list[Case]]
+    large: Callable[[], Problem]
 
     def starter(self) -> str:
         """The file a student begins with: the task and an empty kernel."""
@@ -68,13 +76,19 @@ def _swish() -> list[Case]:
     return [_swish_case(n) for n in (1, 1003, 20000)]
 
 
-def _swish_case(n: int) -> Case:
+def _swish_problem(n: int) -> Problem:
     x = 3 * _normal(n)
-    expected = OPS["swish"].forward(x.astype(np.float64))[0]
     launch = Launch((_ceil(n, 1024),), (256,), (x, np.empty(n, np.float32), np.int32(n)), outputs=(1,))
+    return Problem(launch, (x,), our_swish.forward)
+
+
+def _swish_case(n: int) -> Case:
+    problem = _swish_problem(n)
+    (x,) = problem.inputs
+    expected = OPS["swish"].forward(x.astype(np.float64))[0]
     # exp, an addition, a division and a product; the rounded argument of exp counts |x| times
     bound = (8 + np.abs(x)) * EPS * np.abs(expected)
-    return Case(f"n = {n:,}", launch, expected, bound, lambda: count(lambda: our_swish.forward(x), [x]))
+    return Case(f"n = {n:,}", problem, expected, bound)
 
 
 # (N, H, W, C), stride; the last is counted
@@ -85,60 +99,73 @@ def _depthwise(kind: str) -> Callable[[], list[Case]]:
     return lambda: [_depthwise_case(kind, shape, stride) for shape, stride in SHAPES]
 
 
-def _depthwise_case(kind: str, shape: tuple[int, int, int, int], stride: int) -> Case:
+def _depthwise_problem(kind: str, shape: tuple[int, int, int, int], stride: int) -> Problem:
     N, H, W, C = shape
     x, w = _normal(*shape), _normal(K, K, C)
-    op = OPS["depthwise_conv2d"]
-    y, saved = op.forward(x.astype(np.float64), w.astype(np.float64), stride=stride)
-    _, OH, OW, _ = y.shape
-    dy = _normal(*y.shape)
+    y_shape = OPS["depthwise_conv2d"].output_shape(shape, w.shape, stride=stride)
+    _, OH, OW, _ = y_shape
+    dy = _normal(*y_shape)
     sizes = tuple(np.int32(value) for value in (H, W, C, OH, OW, stride, *Window(shape, (K, K), stride).start))
-    absolute = op.forward(abs(x).astype(np.float64), abs(w).astype(np.float64), stride=stride)
-    gradients = op.backward(dy.astype(np.float64), saved, stride=stride)
-    sizes_of = op.backward(abs(dy).astype(np.float64), absolute[1], stride=stride)
-    label = f"x ({N},{H},{W},{C}), stride {stride}"
-
-    def backward(*needs: bool) -> Counts:
-        return count(lambda: our_depthwise.backward(dy, (x, w), stride=stride, needs=needs), [x, w, dy])
-
     match kind:
         case "forward":
-            launch = Launch((_ceil(OW * C, 256), OH, N), (256,), (x, w, np.empty(y.shape, np.float32), *sizes), outputs=(2,))
-            ours = lambda: count(lambda: our_depthwise.forward(x, w, stride=stride), [x, w])  # noqa: E731
-            return Case(label, launch, y, (K * K + 2) * EPS * absolute[0], ours)
+            launch = Launch((_ceil(OW * C, 256), OH, N), (256,), (x, w, np.empty(y_shape, np.float32), *sizes), outputs=(2,))
+            return Problem(launch, (x, w), partial(our_depthwise.forward, stride=stride))
         case "data":
             launch = Launch((_ceil(W * C, 256), H, N), (256,), (dy, w, np.empty(shape, np.float32), *sizes), outputs=(2,))
-            return Case(label, launch, gradients[0], (K * K + 2) * EPS * sizes_of[0], lambda: backward(True, False))
+            needs = (True, False)
         case _:
             arguments = (x, dy, np.empty(w.shape, np.float32), np.int32(N), *sizes)
             launch = Launch((_ceil(C, 32), K, K), (32, 8), arguments, outputs=(2,))
-            bound = (N * OH * OW + 2) * EPS * sizes_of[1]
-            return Case(label, launch, gradients[1], bound, lambda: backward(False, True))
+            needs = (False, True)
+    return Problem(launch, (dy, x, w), lambda dy, x, w: our_depthwise.backward(dy, (x, w), stride=stride, needs=needs))
+
+
+def _depthwise_case(kind: str, shape: tuple[int, int, int, int], stride: int) -> Case:
+    problem = _depthwise_problem(kind, shape, stride)
+    op, terms = OPS["depthwise_conv2d"], K * K
+    *gradient, x, w = (array.astype(np.float64) for array in problem.inputs)
+    y, saved = op.forward(x, w, stride=stride)
+    sizes, absolute = op.forward(abs(x), abs(w), stride=stride)
+    if kind != "forward":
+        index = 0 if kind == "data" else 1
+        terms = terms if kind == "data" else gradient[0].size // shape[3]
+        y = op.backward(gradient[0], saved, stride=stride)[index]
+        sizes = op.backward(abs(gradient[0]), absolute, stride=stride)[index]
+    return Case(f"x {str(shape).replace(' ', '')}, stride {stride}", problem, y, (terms + 2) * EPS * sizes)
 
 
 def _sums() -> list[Case]:
     return [_sums_case(rows, C) for rows, C in ((1, 1), (77, 40), (500, 64))]
 
 
-def _sums_case(rows: int, C: int) -> Case:
+def _sums_problem(rows: int, C: int) -> Problem:
     a = _normal(rows, C)
     launch = Launch((_ceil(C, 32),), (32, 8), (a, np.empty(C, np.float32), np.int32(rows), np.int32(C)), outputs=(1,))
+    return Problem(launch, (a,), our_convolution.bias_gradient)
+
+
+def _sums_case(rows: int, C: int) -> Case:
+    problem = _sums_problem(rows, C)
+    (a,) = problem.inputs
     bound = (rows + 2) * EPS * np.abs(a).sum(0, dtype=np.float64)
-    ours = lambda: count(lambda: our_convolution.bias_gradient(a), [a])  # noqa: E731
-    return Case(f"a ({rows},{C})", launch, a.sum(0, dtype=np.float64), bound, ours)
+    return Case(f"a ({rows},{C})", problem, a.sum(0, dtype=np.float64), bound)
 
 
 _SIZES = ("int",) * 8
-EXERCISES = {
-    exercise.name: exercise
-    for exercise in (
-        Exercise("swish", "swish", ("x", "y"), ("const float*", "float*", "int"), _swish),
-        Exercise("depthwise_forward", "depthwise_forward", ("x", "w", "y"), ("const float*", "const float*", "float*", *_SIZES),
-                 _depthwise("forward")),
-        Exercise("depthwise_backward_data", "depthwise_backward_data", ("dy", "w", "dx"),
-                 ("const float*", "const float*", "float*", *_SIZES), _depthwise("data")),
-        Exercise("depthwise_backward_filter", "depthwise_backward_filter", ("x", "dy", "dw"),
-                 ("const float*", "const float*", "float*", "int", *_SIZES), _depthwise("filter")),
-        Exercise("column_sums", "column_sums", ("a", "out"), ("const float*", "float*", "int", "int"), _sums),
-    )
-}  # fmt: skip
+_ARRAYS = ("const float*", "const float*", "float*")
+
+
+def _exercises() -> Iterator[Exercise]:
+    yield Exercise("swish", "swish", ("x", "y"), ("const float*", "float*", "int"), _swish, partial(_swish_problem, 1 << 24))
+    for name, kind, names, count in (
+        ("depthwise_forward", "forward", ("x", "w", "y"), ()),
+        ("depthwise_backward_data", "data", ("dy", "w", "dx"), ()),
+        ("depthwise_backward_filter", "filter", ("x", "dy", "dw"), ("int",)),
+    ):
+        large = partial(_depthwise_problem, kind, (8, 112, 112, 96), 1)
+        yield Exercise(name, name, names, (*_ARRAYS, *count, *_SIZES), _depthwise(kind), large)
+    signature = ("const float*", "float*", "int", "int")
+    yield Exercise("column_sums", "column_sums", ("a", "out"), signature, _sums, partial(_sums_problem, 1 << 17, 96))
+
+
+EXERCISES = {exercise.name: exercise for exercise in _exercises()}

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from epcore.learn.cuda.program import Launch, Run, lines_of
+from epcore.learn.cuda.program import BLOCKS, Launch, Run, lines_of
 
-SHARED, UNKNOWN = -2, -1  # as shadow.h numbers what is no buffer
+UNKNOWN, SHARED, OWN = -1, -2, -3  # as shadow.h numbers what is no buffer
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def translate(run: Run, scene: Scene) -> list[Finding]:
         (races if finding["finding"].startswith("race") else others).append(finding)
     raced = {table.get(finding[side]["pc"]) for finding in races for side in ("access", "other")}
     found = list(_races(races, table, scene).values())
-    for finding in others:
+    loop = [finding for finding in others if finding["finding"] == "endless"]
+    loop.sort(key=lambda finding: table.get(finding["access"]["pc"], 0) or len(table))
+    for finding in [finding for finding in others if finding["finding"] != "endless"] + loop[:1]:
         line = table.get(finding["access"]["pc"])
         if finding["finding"] == "uninitialised" and line in raced:
             continue  # the order of threads is why
@@ -94,8 +96,10 @@ def element(finding: dict[str, Any], scene: Scene) -> str:
     """The place in memory, as an element of its array."""
     if finding["space"] == UNKNOWN:
         return "an address that belongs to no array"
+    if finding["space"] == OWN:
+        return "memory of its own"
     if finding["space"] == SHARED:
-        return f"{finding['name']}, byte {finding['offset']}"
+        return f"element {finding['offset'] // finding['bytes']} of {finding['name']}"
     array, name = _arrays(scene.launch)[finding["space"]], scene.names[finding["space"]]
     return f"{name}[{finding['offset'] // array.itemsize}]"
 
@@ -122,8 +126,10 @@ def _message(finding: dict[str, Any], scene: Scene) -> str:
             return f"{who} reads {what}, which nobody has written"
         case "write to an input":
             return f"{who} writes {what}: the inputs stay as they are"
+        case "shared memory":
+            return "the shared arrays of a block take more than the 48 KiB there are"
         case _:
-            return f"{who} is still running after 20 million steps"
+            return f"{who} is in this loop still after {BLOCKS:,} steps"
 
 
 def _races(races: Sequence[dict[str, Any]], table: dict[int, int], scene: Scene) -> dict[tuple[Any, ...], Finding]:
@@ -139,7 +145,7 @@ def _races(races: Sequence[dict[str, Any]], table: dict[int, int], scene: Scene)
         now, before = race["access"], race["other"]
         first, second = (
             f"{thread(access, scene.launch)} {'writes' if access['write'] else 'reads'} {what}{_at(access, table)}"
-            for access, what in ((before, element(race, scene)), (now, "it"))
+            for access, what in zip(sorted((before, now), key=_reads), (element(race, scene), "it"), strict=True)
         )
         kind = key[0]
         if kind == "race between blocks":
@@ -153,6 +159,10 @@ def _races(races: Sequence[dict[str, Any]], table: dict[int, int], scene: Scene)
             text = f"{first}, {second}, with no __syncthreads() between the two"
         result[key] = Finding(kind, scene.file, key[-1] or None, text, scene.case)
     return result
+
+
+def _reads(access: dict[str, Any]) -> bool:
+    return not access["write"]
 
 
 def _writes(race: dict[str, Any]) -> int:
@@ -185,7 +195,5 @@ def _end(end: dict[str, Any], table: dict[int, int], scene: Scene, found: Sequen
                 scene.case,
             )
         ]
-    if text.startswith("the block's shared"):
-        return [Finding("shared memory", scene.file, line, text, scene.case)]
     named = re.search(r"line (\d+)", text)
     return [Finding("barrier not reached by all", scene.file, int(named[1]) if named else line, text, scene.case)]

@@ -66,9 +66,9 @@ def _launch(module: Module, name: str, launch: Launch) -> None:
         np.copyto(array, after)
 
 
-def count(call: Callable[[], object], inputs: Sequence[np.ndarray]) -> Counts:
-    """What the launches of `call`, a function of `epcore.kernels.cuda`, cost together. inputs: the arrays it reads."""
+def count(call: Callable[..., object], inputs: Sequence[np.ndarray]) -> Counts:
+    """What the launches of `call`, a function of `epcore.kernels.cuda`, on its inputs cost together."""
     watch = Watched({array.ctypes.data for array in inputs})
     with loader.use_compiler(watch):
-        call()
+        call(*inputs)
     return watch.counts

@@ -22,11 +22,12 @@ import numpy as np
 from epcore.learn.cuda.source import HEADERS, compiled, headers, host_source
 
 ORDERS = {"forward": 0, "reversed": 1, "shuffled": 2, "lockstep": 3}
-SECONDS, MEMORY, BLOCKS = 30, 4 << 30, 20_000_000  # of a run: processor time, address space, basic blocks a thread may run
+SECONDS, MEMORY, BLOCKS = 4, 4 << 30, 1_000_000  # of a run: processor time, address space, basic blocks a thread may run
+PRINTED, FILE = 1 << 16, 1 << 28  # bytes of what a kernel prints that are kept; of a file that the program may write
 
 _COMMON = ["-std=c++17", "-O1", "-fno-pie", f"-I{HEADERS}"]
 # No scalar replacement: a vector load stays one. Blocks in the order of the source: lanes that parted meet where they can.
-_KERNEL = ["-g", "-c", "-DCOH_WATCHED", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused", "-fno-tree-sra",
+_KERNEL = ["-gdwarf-4", "-c", "-DCOH_WATCHED", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused", "-fno-tree-sra",
            "-fno-reorder-blocks", "-fno-strict-aliasing", "-ffp-contract=off",
            "-fsanitize=thread,bounds", "-fsanitize-coverage=trace-pc,trace-cmp"]  # fmt: skip
 _WATCH = "watch.cpp"
@@ -57,12 +58,13 @@ class Run:
     costs: list[dict[str, Any]] = field(default_factory=list)
     end: dict[str, Any] = field(default_factory=dict)
     arrays: list[np.ndarray] = field(default_factory=list)  # those that are not inputs, in their order
+    printed: str = ""  # by printf
     writers: list[np.ndarray] = field(default_factory=list)  # for each: (pc, block and thread) of every four bytes, uint64
 
 
 def compiler() -> str | None:
-    """The C++ compiler, or None."""
-    return shutil.which("g++")
+    """The C++ compiler; None where it, or addr2line, is missing."""
+    return shutil.which("g++") if shutil.which("addr2line") else None
 
 
 def build(code: str, kernel: str, *, name: str, epilogue: str = "") -> Path:
@@ -84,7 +86,10 @@ def build(code: str, kernel: str, *, name: str, epilogue: str = "") -> Path:
     if not program.exists():
         with tempfile.TemporaryDirectory(dir=part.parent) as folder:
             made = Path(folder) / "program"
-            subprocess.run([command, "-no-pie", str(part), str(runtime), "-o", str(made)], check=True, capture_output=True)
+            link = [command, "-no-pie", str(part), str(runtime), "-o", str(made)]
+            result = subprocess.run(link, capture_output=True, text=True, check=False)
+            if result.returncode:
+                raise CompileError(result.stderr)
             made.replace(program)
     return program
 
@@ -92,17 +97,20 @@ def build(code: str, kernel: str, *, name: str, epilogue: str = "") -> Path:
 def run(program: Path, launch: Launch, order: str) -> Run:
     """The launch, in a process of its own. What it wrote is in the result; the launch's arrays are left alone."""
     with tempfile.TemporaryDirectory() as folder:
-        request, result, after = (Path(folder) / name for name in ("request", "result", "buffers"))
+        request, result, after, printed = (Path(folder) / name for name in ("request", "result", "buffers", "printed"))
         arrays = _write_request(request, launch)
         command = [str(program), str(request), str(result), str(after), str(ORDERS[order]), str(BLOCKS)]
         try:
-            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=4 * SECONDS,
-                           preexec_fn=_limit)  # fmt: skip
+            with printed.open("wb") as file:
+                subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.DEVNULL, check=False,
+                               timeout=15 * SECONDS, preexec_fn=_limit)  # fmt: skip
         except subprocess.TimeoutExpired:
             return Run(end={"end": "time", "pc": 0})
         lines = [json.loads(line) for line in result.read_text().splitlines()] if result.exists() else []
         run = Run([line for line in lines if "finding" in line], [line for line in lines if "cost" in line])
         run.end = next((line for line in lines if "end" in line), {"end": "ended", "pc": 0})
+        with printed.open("rb") as file:
+            run.printed = file.read(PRINTED).decode(errors="replace")
         if after.exists():
             _read_buffers(after.read_bytes(), [arrays[i] for i in _written(launch, len(arrays))], run)
         return run
@@ -129,6 +137,7 @@ def _limit() -> None:  # pragma: no cover - in the child
 
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 HEADERS = Path(__file__).parent / "host"
 
-_STATIC_SHARED = re.compile(r"(?<!extern )__shared__\s+([\w:]+(?:\s+[\w:]+)*?)\s+(\w+)\s*((?:\[[^\]]+\]\s*)*);")
+_ARRAY = r"(\w+)\s*((?:\[[^\]]+\]\s*)*)"
+_STATIC_SHARED = re.compile(rf"(?<!extern )__shared__\s+([\w:]+(?:\s+[\w:]+)*?)\s+({_ARRAY}(?:,\s*{_ARRAY})*);")
 _DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+([\w:]+(?:\s+[\w:]+)*?)\s+(\w+)\s*\[\s*\]\s*;")
 
 
@@ -22,9 +23,16 @@ def host_source(code: str, kernels: Sequence[str], *, name: str) -> str:
     kernels: names with template arguments. Lines keep their numbers, in a file called NAME.cu.
     """
     body = _DYNAMIC_SHARED.sub(r"\1* \2 = coh::dynamic_shared<\1>();", code)
-    body = _STATIC_SHARED.sub(r"auto& \2 = COH_STATIC_SHARED(\2, \1\3);", body)
+    body = _STATIC_SHARED.sub(_places, body)
     exports = "".join(f"COH_EXPORT(coh_kernel{i}, {kernel})\n" for i, kernel in enumerate(kernels))
     return f'#include "cuda_on_host.h"\n#line 1 "{name}.cu"\n{body}\n{exports}'
+
+
+def _places(declaration: re.Match[str]) -> str:
+    """A reference for every array of one declaration; the lines stay where they are."""
+    arrays = re.finditer(_ARRAY, declaration[2])
+    places = "".join(f"auto& {array[1]} = COH_STATIC_SHARED({array[1]}, {declaration[1]}{array[2]});" for array in arrays)
+    return places + "\n" * (declaration[0].count("\n") - places.count("\n"))
 
 
 def headers(*names: str) -> str:
@@ -53,7 +61,9 @@ def compiled(command: Sequence[str], source: str, key: str, *, name: str, suffix
             written.write_text(source, encoding="utf-8")
             environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # g++ is not to be checked
             arguments = [*command, str(written), "-o", str(made)]
-            result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+            result = subprocess.run(
+                arguments, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
             if result.returncode:
                 raise RuntimeError(f"{name} does not compile:\n{result.stderr}")
             os.replace(made, target)

@@ -18,10 +18,10 @@ struct Request {
   uint64_t address;
   uint32_t bytes;
   uint8_t lane;
-  bool shared, write;
+  bool shared, write, atomic;
 };
 struct Cost {  // of one instruction, summed over warps
-  uint64_t requests = 0, lanes = 0;
+  uint64_t requests = 0, lanes = 0, atomics = 0;
   uint64_t sectors = 0, needed_sectors = 0, bytes = 0;  // of global memory; needed: if the bytes stood side by side
   uint64_t passes = 0, needed_passes = 0;               // of shared memory; needed: without bank conflicts
   uint64_t parted = 0;                                  // as a branch: how often lanes took different ways
@@ -78,6 +78,7 @@ static void end_step() {
     Cost& cost = costs[step[i].pc];
     ++cost.requests;
     cost.lanes += j - i;
+    cost.atomics += step[i].atomic ? j - i : 0;
     cost.shared = step[i].shared;
     cost.write |= step[i].write;
     (step[i].shared ? count_shared : count_global)(&step[i], &step[i] + (j - i), cost);

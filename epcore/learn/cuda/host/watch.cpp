@@ -5,6 +5,7 @@
 // threads (0 forward, 1 reversed, 2 shuffled, 3 lockstep: counted) and how many basic blocks a thread may run.
 #include <signal.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -85,8 +86,8 @@ static void notice_block() {
 }
 
 // The kernel cannot go on after this.
-[[noreturn]] static void stop(const char* why = "stopped") {
-  coh::failure = why;
+[[noreturn]] static void stop() {
+  coh::failure = "stopped";
   coh::current->state = coh::DONE;
   coh::go(coh::current, &coh::home);
   std::abort();
@@ -143,7 +144,7 @@ static void access(const void* address, size_t bytes, bool write, bool atomic, u
     at = next;
   }
   if (coh::order == LOCKSTEP)
-    step.push_back({pc, uint64_t(uintptr_t(p)), uint32_t(bytes), uint8_t(self() % LANES), place.space == SHARED_MEMORY, write});
+    step.push_back({pc, uint64_t(uintptr_t(p)), uint32_t(bytes), uint8_t(self() % LANES), place.space == SHARED_MEMORY, write, atomic});
 }
 
 static void enter_block(uintptr_t pc, uintptr_t frame) {
@@ -151,9 +152,9 @@ static void enter_block(uintptr_t pc, uintptr_t frame) {
   notice_block();
   const int t = self();
   last_block = pc;
-  if (++blocks_of_thread[t] > limit) {
+  if (++blocks_of_thread[t] > limit) {  // so many blocks further all of the loop has been seen
     report("endless", describe(pc, false, false), {}, OWN, 0, 0);
-    stop();
+    if (blocks_of_thread[t] > limit + 100) stop();
   }
   if (coh::order != LOCKSTEP) return;
   where[t] = pc;
@@ -259,9 +260,9 @@ static void write_result(const char* failure) {
   }
   for (const auto& [pc, c] : costs)
     std::fprintf(file,
-                 "{\"cost\": %lu, \"requests\": %lu, \"lanes\": %lu, \"sectors\": %lu, \"needed_sectors\": %lu, \"bytes\": %lu, "
+                 "{\"cost\": %lu, \"requests\": %lu, \"lanes\": %lu, \"atomics\": %lu, \"sectors\": %lu, \"needed_sectors\": %lu, \"bytes\": %lu, "
                  "\"passes\": %lu, \"needed_passes\": %lu, \"parted\": %lu, \"shared\": %d, \"write\": %d, \"branches\": %lu}\n",
-                 pc, c.requests, c.lanes, c.sectors, c.needed_sectors, c.bytes, c.passes, c.needed_passes, c.parted, c.shared,
+                 pc, c.requests, c.lanes, c.atomics, c.sectors, c.needed_sectors, c.bytes, c.passes, c.needed_passes, c.parted, c.shared,
                  c.write, branches.count(pc) ? branches[pc] : 0);
   uint64_t comings = 0;
   for (const auto& branch : branches) comings += branch.second;
@@ -285,9 +286,15 @@ static void write_buffers(const char* path) {
   std::fclose(file);
 }
 
-static void died(int signal) {
+static void died(int signal, siginfo_t* information, void* context) {
   running = false;
+  if (signal == SIGFPE) last_block = uintptr_t(information->si_addr);  // the very instruction
+#if defined(__x86_64__)
+  // a loop that holds nothing has no callback: where it is
+  if (signal == SIGXCPU) last_block = uintptr_t(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
+#endif
   const char* name = signal == SIGSEGV || signal == SIGBUS ? "memory" : signal == SIGFPE ? "division" : signal == SIGXCPU ? "time" : "ended";
+  std::fflush(stdout);
   write_result(name);
   _exit(0);
 }
@@ -299,8 +306,8 @@ static void catch_signals() {
   other.ss_size = sizeof stack;
   sigaltstack(&other, nullptr);
   struct sigaction action {};
-  action.sa_handler = died;
-  action.sa_flags = SA_ONSTACK;
+  action.sa_sigaction = died;
+  action.sa_flags = SA_ONSTACK | SA_SIGINFO;
   for (int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGXCPU, SIGABRT, SIGILL}) sigaction(signal, &action, nullptr);
 }
 }  // namespace watch
@@ -334,12 +341,15 @@ extern "C" uint64_t coh_exchange(unsigned mask, uint64_t bits, int source, int l
 extern "C" void coh_atomic(const void* p, size_t bytes, void* pc) { watch::access(p, bytes, true, true, uintptr_t(pc) - 1); }
 extern "C" void* coh_dynamic() { return coh::shared_memory; }
 // Each array once a block, with a gap behind it.
-extern "C" void* coh_shared(const void* tag, const char* name, size_t bytes) {
+extern "C" void* coh_shared(const void* tag, const char* name, size_t bytes, void* pc) {
   watch::notice_block();
   for (const auto& a : watch::shared_arrays)
     if (a.tag == tag) return coh::shared_memory + a.start;
   const size_t start = coh::arena_top;
-  if (start + bytes > watch::STATIC_SHARED) watch::stop("the block's shared arrays take more than the 48 KiB there are");
+  if (start + bytes > watch::STATIC_SHARED) {
+    watch::report("shared memory", watch::describe(uintptr_t(pc) - 1, true, false), {}, watch::OWN, 0, 0);
+    watch::stop();
+  }
   coh::arena_top = (start + bytes + 32 + 127) & ~size_t(127);
   coh::high_water = std::min(std::max(coh::high_water, coh::arena_top), coh::SHARED);
   watch::shared_arrays.push_back({tag, name, start, bytes});

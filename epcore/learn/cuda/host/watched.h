@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>  // printf, which CUDA knows without an include
 #include <cstring>
 
 #include "vector_types.h"
@@ -19,7 +20,7 @@ void coh_sync_block(int line);
 void coh_sync_warp(unsigned mask, int line);
 uint64_t coh_exchange(unsigned mask, uint64_t bits, int source, int line);
 void coh_atomic(const void* p, size_t bytes, void* pc);
-void* coh_shared(const void* tag, const char* name, size_t bytes);
+void* coh_shared(const void* tag, const char* name, size_t bytes, void* pc);
 void* coh_dynamic();
 }
 
@@ -38,9 +39,9 @@ COH_SCHEDULER static T shuffle(unsigned mask, T v, int source, int line) {
   return v;
 }
 template <class T, int ID>
-COH_SCHEDULER static T& static_shared(const char* name) {
+COH_SCHEDULER __attribute__((noinline)) static T& static_shared(const char* name) {
   static const char tag = 0;
-  return *static_cast<T*>(coh_shared(&tag, name, sizeof(T)));
+  return *static_cast<T*>(coh_shared(&tag, name, sizeof(T), __builtin_return_address(0)));
 }
 template <class T>
 COH_SCHEDULER static T* dynamic_shared() {
