@@ -122,6 +122,14 @@ def test_a_hang_is_stopped_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert time.monotonic() - start < 10
 
 
+def test_without_a_compiler_the_stage_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("epcore.learn.cuda.check.compiler", lambda: None)
+    folder = Folder.start(tmp_path)
+    folder.open_stage("cuda")
+    (finding,) = folder.check(chosen("cuda/swish")[0]).findings
+    assert "apt install g++" in finding.message
+
+
 # ---- the command
 
 
