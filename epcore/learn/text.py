@@ -9,6 +9,7 @@ from epcore.learn.folder import Folder
 from epcore.learn.verdict import Verdict
 
 _MOST = 6  # findings of one exercise that are shown
+_PRINTED = 2000  # characters
 
 
 def stage_text(stage: Stage) -> str:
@@ -47,9 +48,13 @@ def status_text(folder: Folder) -> str:
 
 
 def verdict_text(exercise: Exercise, verdict: Verdict) -> str:
+    """What was found, after what the student's code printed."""
+    printed = verdict.printed.rstrip()
+    cut = f"{printed[:_PRINTED]}\n... ({len(printed) - _PRINTED} characters more)" if len(printed) > _PRINTED else printed
+    before = [f"your code printed:\n{indent(cut, '  | ')}"] if printed else []
     if verdict.passed:
-        return "\n".join([f"right: {exercise.key}", *(f"  {note}" for note in verdict.notes)])
-    lines = [f"not yet: {exercise.key}"]
+        return "\n".join([*before, f"right: {exercise.key}", *(f"  {note}" for note in verdict.notes)])
+    lines = [*before, f"not yet: {exercise.key}"]
     lines += [f"  {finding}" for finding in verdict.findings[:_MOST]]
     if len(verdict.findings) > _MOST:
         lines.append(f"  and {len(verdict.findings) - _MOST} more")

@@ -27,10 +27,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one exercise. findings: none where all is right. notes: lines about what was checked and measured."""
+    """Of one exercise. findings: none where all is right. notes: lines about what was checked and measured. printed: what the
+    student's code printed."""
 
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    printed: str = ""
 
     @property
     def passed(self) -> bool:
@@ -39,4 +41,4 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         """For `json.dumps`."""
         findings = [{"file": each.file, "line": each.line, "message": each.message} for each in self.findings]
-        return {"passed": self.passed, "findings": findings, "notes": list(self.notes)}
+        return {"passed": self.passed, "findings": findings, "notes": list(self.notes), "printed": self.printed}

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from epcore.exercise.diagnose import Finding as Diagnosed
 from epcore.exercise.diagnose import diagnose
 from epcore.learn.course import Exercise
+from epcore.learn.student import Student
 from epcore.learn.verdict import Finding, Verdict
 
 
-def check(exercise: Exercise, folder: Path) -> Verdict:
+def check(exercise: Exercise, student: Student) -> Verdict:
     """Of an operator's `backward`, which is given what the reference forward saves."""
     try:
-        diagnosis = diagnose(exercise.name, folder / exercise.file)
+        diagnosis = diagnose(exercise.name, student.file)
     except ValueError as error:  # the file does not run
-        return Verdict((Finding(exercise.file, None, str(error).removeprefix(f"{folder / exercise.file} ")),))
+        return Verdict((Finding(exercise.file, None, str(error).removeprefix(f"{student.file} ")),))
+    student.printed += diagnosis.printed
     findings = tuple(Finding(exercise.file, None, _said(each)) for each in diagnosis.findings)
     notes = () if findings else (f"all gradients are right in {len(diagnosis.cases)} cases",)
     return Verdict(findings, notes)

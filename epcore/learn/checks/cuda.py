@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from epcore.learn.course import Exercise
 from epcore.learn.cuda.check import Check, check_cuda
+from epcore.learn.student import Student
 from epcore.learn.verdict import Finding, Verdict
 
 
-def check(exercise: Exercise, folder: Path) -> Verdict:
+def check(exercise: Exercise, student: Student) -> Verdict:
     """Of the student's kernel. Without a compiler the one finding says what to install."""
     try:
-        found = check_cuda(folder / exercise.file, exercise.name)
+        found = check_cuda(student.file, exercise.name)
     except (OSError, ValueError) as error:
         return Verdict((Finding(exercise.file, None, str(error)),))
     findings = tuple(

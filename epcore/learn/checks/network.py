@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from epcore.exercise.sandbox import Call, Limits, run_calls
+from epcore.exercise.sandbox import Call, Limits
 from epcore.learn import reference
 from epcore.learn.compare import DOUBLE, difference
 from epcore.learn.course import Exercise
+from epcore.learn.student import Student
 from epcore.learn.verdict import Finding, Verdict
 from epcore.pose import decode
 
@@ -43,19 +43,19 @@ BLOCKS = (
 )
 
 
-def check(exercise: Exercise, folder: Path) -> Verdict:
+def check(exercise: Exercise, student: Student) -> Verdict:
     """Of `mbconv`, or of `rt`."""
-    return _CHECKS[exercise.name](exercise, folder)
+    return _CHECKS[exercise.name](exercise, student)
 
 
-def _mbconv(exercise: Exercise, folder: Path) -> Verdict:
+def _mbconv(exercise: Exercise, student: Student) -> Verdict:
     model, maps = reference.network().astype(np.float64), reference.maps(SIZE)
     calls = []
     for block in BLOCKS:
         p = {name: array for name, array in model.parameters.items() if name.startswith(f"{block.name}.")}
         keywords = {"stride": block.stride, "activation": block.activation, "residual": block.residual, "training": False}
         calls.append(Call("mbconv", (maps[block.input], p, block.name), keywords))
-    run = run_calls(folder / exercise.file, calls, limits=LIMITS, driver=DRIVER)
+    run = student.run(calls, limits=LIMITS, driver=DRIVER)
     if run.failure is not None:
         return Verdict((Finding.failed(exercise.file, run.failure),))
     findings = []
@@ -70,14 +70,14 @@ def _mbconv(exercise: Exercise, folder: Path) -> Verdict:
     return Verdict(tuple(findings), () if findings else (f"{len(BLOCKS)} blocks of RT give epcore's maps",))
 
 
-def _rt(exercise: Exercise, folder: Path) -> Verdict:
+def _rt(exercise: Exercise, student: Student) -> Verdict:
     model, maps = reference.network(), reference.maps(SIZE)
     double = {name: array.astype(np.float64) for name, array in model.parameters.items()}
     calls = [
         Call("rt", (reference.picture(SIZE).astype(np.float64), double)),
         Call("rt", (reference.picture(FIGURE), dict(model.parameters)), {"trace": False}),
     ]
-    run = run_calls(folder / exercise.file, calls, limits=LIMITS, driver=DRIVER)
+    run = student.run(calls, limits=LIMITS, driver=DRIVER)
     if run.failure is not None:
         return Verdict((Finding.failed(exercise.file, run.failure),))
     first, second = run.answers

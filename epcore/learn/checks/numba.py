@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from epcore.exercise.sandbox import Call, Limits, run_calls
+from epcore.exercise.sandbox import Call, Limits
 from epcore.kernels.cpu import conv2d, depthwise_conv2d, swish
 from epcore.learn.compare import SINGLE, difference
 from epcore.learn.course import Exercise
 from epcore.learn.drivers.kernels import best
+from epcore.learn.student import Student
 from epcore.learn.verdict import Finding, Verdict
 from epcore.ops import conv2d as conv2d_reference
 from epcore.ops import depthwise_conv2d as depthwise_reference
@@ -78,7 +78,7 @@ def _pointwise() -> Task:
 _TASKS = {"swish": _swish, "depthwise": _depthwise, "pointwise": _pointwise}
 
 
-def check(exercise: Exercise, folder: Path) -> Verdict:
+def check(exercise: Exercise, student: Student) -> Verdict:
     """Of the student's kernel."""
     task = _TASKS[exercise.name]()
     last = list(task.cases.values())[-1]
@@ -87,7 +87,7 @@ def check(exercise: Exercise, folder: Path) -> Verdict:
         Call("time", last),
         Call("machine", (_moved(task, last),)),
     ]
-    run = run_calls(folder / exercise.file, calls, limits=LIMITS, driver=DRIVER)
+    run = student.run(calls, limits=LIMITS, driver=DRIVER)
     if run.failure is not None:
         return Verdict((Finding.failed(exercise.file, run.failure),))
     *answers, seconds, machine = run.answers

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from epcore.exercise.sandbox import Call, run_calls
+from epcore.exercise.sandbox import Call
 from epcore.learn import reference
 from epcore.learn.checks.network import LIMITS, SIZE
 from epcore.learn.course import Exercise
+from epcore.learn.student import Student
 from epcore.learn.verdict import Finding, Verdict
 from epcore.port.diff import Divergence, find_divergences
 from epcore.port.match import match_port
@@ -18,19 +18,20 @@ from epcore.port.setting import Setting
 from epcore.port.vectors import network_vectors
 
 
-def check(exercise: Exercise, folder: Path) -> Verdict:
+def check(exercise: Exercise, student: Student) -> Verdict:
     """Of the student's `layers`, run on the vectors of RT."""
     model, x = reference.network(), reference.picture(SIZE)
     manifest = network_vectors(model, x, gradients=False, full=True).manifest
     entries = [{key: each[key] for key in ("name", "op", "inputs", "parameters", "attributes")} for each in manifest["layers"]]
-    run = run_calls(folder / exercise.file, [Call("layers", (entries, dict(model.parameters), x))], limits=LIMITS)
+    run = student.run([Call("layers", (entries, dict(model.parameters), x))], limits=LIMITS)
     answer = run.answers[0]
     if answer.failure is not None:
         return Verdict((Finding.failed(exercise.file, answer.failure),))
     if said := _not_all(answer.value, list(model.graph.nodes)):
         return Verdict((Finding(exercise.file, None, said),))
     shapes = model.graph.shapes(1, x.shape[1:])
-    matched = match_port(answer.value, model.graph, shapes, layout="NHWC")
+    maps = {name: answer.value[name] for name in model.graph.nodes}
+    matched = match_port(maps, model.graph, shapes, layout="NHWC")
     double = {name: array.astype(np.float64) for name, array in model.parameters.items()}
     rounding = {each["name"]: each["rounding"] for each in manifest["layers"]}
     report = find_divergences(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from epcore.evaluate.pckh import normalized_distances
-from epcore.exercise.sandbox import Call, run_calls
+from epcore.exercise.sandbox import Call
 from epcore.learn import reference
 from epcore.learn.compare import difference
 from epcore.learn.course import Exercise
+from epcore.learn.student import Student
 from epcore.learn.verdict import Finding, Verdict
 from epcore.pose import decode
 from epcore.pose.skeleton import KEYPOINTS
@@ -19,9 +19,9 @@ from epcore.pose.skeleton import KEYPOINTS
 TAUS = (0.5, 0.2)
 
 
-def check(exercise: Exercise, folder: Path) -> Verdict:
+def check(exercise: Exercise, student: Student) -> Verdict:
     """Of `decode`, or of `pckh`."""
-    return _CHECKS[exercise.name](exercise, folder)
+    return _CHECKS[exercise.name](exercise, student)
 
 
 def _maps() -> dict[str, np.ndarray]:
@@ -36,9 +36,9 @@ def _maps() -> dict[str, np.ndarray]:
     return {"5x8": wide, "equal peaks, 4x6": ties, "faint peaks": faint, "the maps of a figure": figure}
 
 
-def _decode(exercise: Exercise, folder: Path) -> Verdict:
+def _decode(exercise: Exercise, student: Student) -> Verdict:
     worked = _maps()
-    run = run_calls(folder / exercise.file, [Call("decode", (maps,)) for maps in worked.values()])
+    run = student.run([Call("decode", (maps,)) for maps in worked.values()])
     findings = []
     for (label, maps), answer in zip(worked.items(), run.answers, strict=True):
         if answer.failure is not None:
@@ -81,9 +81,9 @@ def _people() -> tuple[np.ndarray, ...]:
     return predictions, keypoints, rng.random((N, J)) < 0.8, boxes
 
 
-def _pckh(exercise: Exercise, folder: Path) -> Verdict:
+def _pckh(exercise: Exercise, student: Student) -> Verdict:
     people = _people()
-    run = run_calls(folder / exercise.file, [Call("pckh", people, {"tau": tau}) for tau in TAUS])
+    run = student.run([Call("pckh", people, {"tau": tau}) for tau in TAUS])
     findings = []
     for tau, answer in zip(TAUS, run.answers, strict=True):
         if answer.failure is not None:

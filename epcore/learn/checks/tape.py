@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from epcore.exercise.sandbox import Call, run_calls
+from epcore.exercise.sandbox import Call
 from epcore.learn.compare import difference
 from epcore.learn.course import Exercise
+from epcore.learn.student import Student
 from epcore.learn.verdict import Finding, Verdict
 
 
@@ -49,11 +49,11 @@ def scenarios() -> list[Scenario]:
     ]  # fmt: skip
 
 
-def check(exercise: Exercise, folder: Path) -> Verdict:
+def check(exercise: Exercise, student: Student) -> Verdict:
     """Of the student's `Tape`."""
     worked = scenarios()
     calls = [Call(each.name, each.arrays) for each in worked]
-    run = run_calls(folder / exercise.file, calls, driver="epcore.learn.drivers.tape:run")
+    run = student.run(calls, driver="epcore.learn.drivers.tape:run")
     if run.failure is not None:
         return Verdict((Finding.failed(exercise.file, run.failure),))
     findings = []

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from epcore.audit.memory import parameter_bytes, training_peak
-from epcore.exercise.sandbox import Call, run_calls
+from epcore.exercise.sandbox import Call
 from epcore.learn import reference
 from epcore.learn.checks.network import LIMITS, SIZE
 from epcore.learn.compare import difference
 from epcore.learn.course import Exercise
+from epcore.learn.student import Student
 from epcore.learn.verdict import Finding, Verdict
 from epcore.models import EfficientPose
 from epcore.pose.encode import render_targets
@@ -33,19 +33,19 @@ PLANTED = {
 }  # bytes of (4,5) float64 and of (7,) float32
 
 
-def check(exercise: Exercise, folder: Path) -> Verdict:
+def check(exercise: Exercise, student: Student) -> Verdict:
     """Of `step`, or of `kept`."""
-    return _CHECKS[exercise.name](exercise, folder)
+    return _CHECKS[exercise.name](exercise, student)
 
 
-def _step(exercise: Exercise, folder: Path) -> Verdict:
+def _step(exercise: Exercise, student: Student) -> Verdict:
     model = reference.network().astype(np.float64)
     model.drop_connect = False
     x = reference.picture(SIZE).astype(np.float64)
     record = reference.figure(SIZE)
     target = render_targets([[(record.keypoints, record.annotated)]], SIZE, SIGMA).confs.astype(np.float64)
     call = Call("steps", (dict(model.parameters), model.trainable(), x, target, RATE, STEPS))
-    run = run_calls(folder / exercise.file, [call], limits=LIMITS, driver=DRIVER)
+    run = student.run([call], limits=LIMITS, driver=DRIVER)
     answer = run.answers[0]
     if answer.failure is not None:
         return Verdict((Finding.failed(exercise.file, answer.failure),))
@@ -90,11 +90,11 @@ def _bound(array: np.ndarray, change: np.ndarray) -> float:
     return BOUND + rounding / max(float(np.abs(change).max(initial=0)), 1e-30)
 
 
-def _memory(exercise: Exercise, folder: Path) -> Verdict:
+def _memory(exercise: Exercise, student: Student) -> Verdict:
     model = reference.network()
     calls = [*(Call("planted", (scenario,)) for scenario in PLANTED)]
     calls.append(Call("network", (reference.picture(SIZE), dict(model.parameters))))
-    run = run_calls(folder / exercise.file, calls, limits=LIMITS, driver=DRIVER)
+    run = student.run(calls, limits=LIMITS, driver=DRIVER)
     if run.failure is not None:
         return Verdict((Finding.failed(exercise.file, run.failure),))
     findings = []
