@@ -14,6 +14,7 @@ def check(exercise: Exercise, student: Student) -> Verdict:
         found = check_cuda(student.file, exercise.name)
     except (OSError, ValueError) as error:
         return Verdict((Finding(exercise.file, None, str(error)),))
+    student.printed += found.printed
     findings = tuple(
         Finding(exercise.file, each.line, f"{each.kind}: {each.message}") for each in found.findings if not each.advice
     )

@@ -101,11 +101,13 @@ def _memory(exercise: Exercise, student: Student) -> Verdict:
     for (scenario, right), answer in zip(PLANTED.items(), run.answers, strict=False):
         if answer.failure is not None:
             findings.append(Finding.failed(exercise.file, answer.failure, scenario))
-        elif isinstance(answer.value, bool) or answer.value != right:
+        elif not _whole(answer.value) or answer.value != right:
             findings.append(Finding(exercise.file, None, f"{scenario}: {answer.value!r}, expected {right} bytes"))
     last = run.answers[-1]
     if last.failure is not None:
         findings.append(Finding.failed(exercise.file, last.failure, "your network"))
+    elif not _whole(last.value):
+        findings.append(Finding(exercise.file, None, f"your network: {last.value!r}, expected a number of bytes"))
     if findings:
         return Verdict(tuple(findings))
     peak = training_peak(model.graph, input_shape=(SIZE, SIZE, 3))
@@ -114,6 +116,10 @@ def _memory(exercise: Exercise, student: Student) -> Verdict:
         f"{_mb(parameter_bytes(model.graph))}",
         f"epcore's training step on it holds at most {_mb(peak)} besides the parameters",
     ))  # fmt: skip
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _shown(losses: list[Any]) -> str:
