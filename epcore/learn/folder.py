@@ -93,10 +93,11 @@ class Folder:
         return next(iter(opened or left), None)
 
     def unlock(self) -> list[Stage]:
-        """Open the next stage where all that are open are done: what was opened."""
-        if all(self.done(stages()[name]) for name in self.state.opened if name in stages()):
-            for stage in stages().values():
-                if stage.name not in self.state.opened:
-                    self.open_stage(stage.name)
-                    return [stage]
+        """Open the first stage that is not open yet, where all before it are done: what was opened."""
+        for stage in stages().values():
+            if stage.name not in self.state.opened:
+                self.open_stage(stage.name)
+                return [stage]
+            if not self.done(stage):
+                break
         return []

@@ -12,6 +12,7 @@ from solved import SOLUTIONS, solved
 
 from epcore.cli import main
 from epcore.learn.course import chosen, stages
+from epcore.learn.cuda.program import compiler
 from epcore.learn.folder import Folder
 from epcore.models.variants import SHIPPED_WEIGHTS
 
@@ -24,6 +25,8 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 def found(course: Folder, key: str, right: str, wrong: str) -> str:
     """What is said of the solution with `wrong` in the place of `right`; "" where it passes."""
     (exercise,) = chosen(key)
+    if exercise.stage == "cuda" and compiler() is None:
+        pytest.skip("there is no g++")
     place: Path = course.path / exercise.file
     source = place.read_text(encoding="utf-8")
     assert source.count(right) >= 1, f"{right!r} is not in the solution"
@@ -80,6 +83,11 @@ def found(course: Folder, key: str, right: str, wrong: str) -> str:
         ("pose/pckh", "hits[annotated]", "hits", "tau 0.5"),
         ("pose/pckh", "0.6 * np.hypot", "np.hypot", "tau 0.5"),
         ("pose/pckh", "hits[annotated].mean()", "hits[annotated & ~np.isnan(distances)].mean()", "tau 0.5"),
+        ("numba/swish", "@numba.njit(fastmath=True)", "", "nothing in the file was compiled"),
+        ("numba/depthwise", "0 <= g < W", "0 < g < W", "of its values are wrong"),
+        ("numba/pointwise", "w.shape[1]), np.float32)", "w.shape[1]), np.float64)", "y is float64, expected float32"),
+        ("cuda/column_sums", "__syncthreads();", "", "missing barrier: "),
+        ("cuda/swish", "i < n; i += threads", "i <= n; i += threads", "cuda/swish.cu:15: out of bounds"),
     ],
 )  # fmt: skip
 def test_mistakes_are_seen(key: str, right: str, wrong: str, message: str, course: Folder) -> None:
