@@ -48,6 +48,8 @@ def found(course: Folder, key: str, right: str, wrong: str) -> str:
         ("forward/avg_pool", ".mean((2, 4))", ".sum((2, 4))", "it is 4 times what it should be"),
         ("forward/max_pool", "constant_values=-np.inf", "constant_values=0", "y: "),
         ("backward/swish", "1 + x * (1 - s)", "1 - x * (1 - s)", "dx"),
+        ("backward/swish", "    s = sigmoid(x)\n    return (dy", "    return (dy", "ops/swish.py:15: backward: "),
+        ("backward/swish", "(x,) = saved", "x = saved[0", "ops/swish.py:14: "),
         ("tape/tape", "gradient if earlier is None else earlier + gradient", "gradient", "its gradients are added"),
         (
             "tape/tape",

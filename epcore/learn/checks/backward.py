@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from epcore.exercise.diagnose import Finding as Diagnosed
 from epcore.exercise.diagnose import diagnose
 from epcore.learn.course import Exercise
@@ -14,11 +16,18 @@ def check(exercise: Exercise, student: Student) -> Verdict:
     try:
         diagnosis = diagnose(exercise.name, student.file)
     except ValueError as error:  # the file does not run
-        return Verdict((Finding(exercise.file, None, str(error).removeprefix(f"{student.file} ")),))
+        text = str(error).removeprefix(f"{student.file} ")
+        return Verdict((Finding(exercise.file, _line(text), text),))
     student.printed += diagnosis.printed
-    findings = tuple(Finding(exercise.file, None, _said(each)) for each in diagnosis.findings)
+    findings = tuple(Finding(exercise.file, _line(each.text), _said(each)) for each in diagnosis.findings)
     notes = () if findings else (f"all gradients are right in {len(diagnosis.cases)} cases",)
     return Verdict(findings, notes)
+
+
+def _line(text: str) -> int | None:
+    """The line that a failure names (`epcore.exercise.sandbox.Failure`)."""
+    named = re.search(r", line (\d+)(?:: |$)", text)
+    return int(named[1]) if named else None
 
 
 def _said(found: Diagnosed) -> str:
