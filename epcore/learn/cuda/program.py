@@ -105,10 +105,10 @@ def run(program: Path, launch: Launch, order: str) -> Run:
                 subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.DEVNULL, check=False,
                                timeout=15 * SECONDS, preexec_fn=_limit)  # fmt: skip
         except subprocess.TimeoutExpired:
-            return Run(end={"end": "time", "pc": 0})
+            return Run(end={"end": "time", "pc": 0, "last": 0})
         lines = [json.loads(line) for line in result.read_text().splitlines()] if result.exists() else []
         run = Run([line for line in lines if "finding" in line], [line for line in lines if "cost" in line])
-        run.end = next((line for line in lines if "end" in line), {"end": "ended", "pc": 0})
+        run.end = next((line for line in lines if "end" in line), {"end": "ended", "pc": 0, "last": 0})
         with printed.open("rb") as file:
             run.printed = file.read(PRINTED).decode(errors="replace")
         if after.exists():

@@ -126,6 +126,14 @@ MISTAKES = (
         "while",
     ),
     Mistake(
+        "a barrier for ever",
+        COLUMNS,
+        "int half = 4; half > 0;",
+        "unsigned half = 4; half >= 0;",
+        "endless loop",
+        "unsigned half",
+    ),
+    Mistake(
         "divides by nothing",
         FORWARD,
         "const int j = place / C,",

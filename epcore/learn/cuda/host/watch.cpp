@@ -45,8 +45,9 @@ static size_t dynamic_bytes;
 static char *arena, *arena_end;
 static uint64_t epoch, limit;
 static bool running;
-static uint64_t blocks_of_thread[THREADS];
-static uintptr_t where[THREADS], depth[THREADS], compared[THREADS], last_block;
+static uint64_t blocks_of_thread[THREADS], blocks_of_all;
+constexpr uint64_t ALL_THREADS = 20, LOOP = 1000;  // limits of one thread for all; blocks after which all of a loop has been seen
+static uintptr_t where[THREADS], depth[THREADS], compared[THREADS], last_block, interrupted;
 static const char* result_file;
 
 static int self() { return int(coh::current - coh::fibers.data()); }
@@ -152,9 +153,10 @@ static void enter_block(uintptr_t pc, uintptr_t frame) {
   notice_block();
   const int t = self();
   last_block = pc;
-  if (++blocks_of_thread[t] > limit) {  // so many blocks further all of the loop has been seen
+  const bool one = ++blocks_of_thread[t] > limit, all = ++blocks_of_all > ALL_THREADS * limit;
+  if (one || all) {
     report("endless", describe(pc, false, false), {}, OWN, 0, 0);
-    if (blocks_of_thread[t] > limit + 100) stop();
+    if (blocks_of_thread[t] > limit + LOOP || blocks_of_all > ALL_THREADS * limit + LOOP) stop();
   }
   if (coh::order != LOCKSTEP) return;
   where[t] = pc;
@@ -266,8 +268,8 @@ static void write_result(const char* failure) {
                  c.write, branches.count(pc) ? branches[pc] : 0);
   uint64_t comings = 0;
   for (const auto& branch : branches) comings += branch.second;
-  std::fprintf(file, "{\"end\": \"%s\", \"pc\": %lu, \"branches\": %lu, \"blocks\": %lu, \"lanes\": %lu, \"touched\": [%zu, %zu]}\n", failure,
-               last_block, comings, blocks_run, lanes_run, touched[0].size(), touched[1].size());
+  std::fprintf(file, "{\"end\": \"%s\", \"pc\": %lu, \"last\": %lu, \"branches\": %lu, \"blocks\": %lu, \"lanes\": %lu, \"touched\": [%zu, %zu]}\n", failure,
+               interrupted, last_block, comings, blocks_run, lanes_run, touched[0].size(), touched[1].size());
   std::fclose(file);
 }
 
@@ -288,10 +290,10 @@ static void write_buffers(const char* path) {
 
 static void died(int signal, siginfo_t* information, void* context) {
   running = false;
-  if (signal == SIGFPE) last_block = uintptr_t(information->si_addr);  // the very instruction
+  if (signal == SIGFPE) interrupted = uintptr_t(information->si_addr);  // the very instruction
 #if defined(__x86_64__)
   // a loop that holds nothing has no callback: where it is
-  if (signal == SIGXCPU) last_block = uintptr_t(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
+  if (signal == SIGXCPU) interrupted = uintptr_t(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
 #endif
   const char* name = signal == SIGSEGV || signal == SIGBUS ? "memory" : signal == SIGFPE ? "division" : signal == SIGXCPU ? "time" : "ended";
   std::fflush(stdout);
