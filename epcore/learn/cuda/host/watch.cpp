@@ -2,9 +2,11 @@
 // with this file in place of the sanitizers' libraries: the callbacks below see every load, store, branch and index.
 //
 // Called with a request, the file for what was noticed (a JSON object a line), the file for the buffers afterwards, the order of
-// threads (0 forward, 1 reversed, 2 shuffled, 3 lockstep: counted) and how many basic blocks a thread may run.
+// threads (0 forward, 1 reversed, 2 shuffled, 3 lockstep: counted) and limits: how many basic blocks a thread may run, seconds of
+// processor time, bytes of address space, bytes of a file.
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <ucontext.h>
 
 #include <cstdio>
@@ -301,6 +303,12 @@ static void died(int signal, siginfo_t* information, void* context) {
   _exit(0);
 }
 
+static void set_limit(decltype(RLIMIT_CPU) what, const char* value, rlim_t more) {
+  const rlim_t soft = std::strtoull(value, nullptr, 10);
+  const rlimit limit{soft, soft + more};
+  setrlimit(what, &limit);
+}
+
 static void catch_signals() {
   static char stack[1 << 16];
   stack_t other{};
@@ -403,7 +411,7 @@ extern "C" void __ubsan_handle_out_of_bounds(void*, uintptr_t index) {
 
 int main(int count, char** given) {
   using namespace watch;
-  if (count != 6) return 3;
+  if (count != 9) return 3;
   FILE* file = std::fopen(given[1], "rb");
   if (!file) return 3;
   read_request(file);
@@ -411,6 +419,10 @@ int main(int count, char** given) {
   result_file = given[2];
   limit = std::strtoull(given[5], nullptr, 10);
   catch_signals();
+  set_limit(RLIMIT_CPU, given[6], 5);  // seconds in which the signal is answered
+  set_limit(RLIMIT_AS, given[7], 0);
+  set_limit(RLIMIT_FSIZE, given[8], 0);
+  set_limit(RLIMIT_CORE, "0", 0);
   char error[500] = "";
   running = true;
   coh::launch(coh_kernel0, grid, block, unsigned(dynamic_bytes), arguments, std::atoi(given[4]), 1, error, sizeof error);
