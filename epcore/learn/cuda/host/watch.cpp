@@ -366,9 +366,22 @@ extern "C" void* coh_shared(const void* tag, const char* name, size_t bytes, voi
   return coh::shared_memory + start;
 }
 
+#define CALLER uintptr_t(__builtin_return_address(0)) - 1
+static void range(const void* p, size_t n, bool write, uintptr_t pc) {
+  for (size_t i = 0; i < n; i += 4) watch::access(static_cast<const char*>(p) + i, std::min<size_t>(4, n - i), write, false, pc);
+}
+extern "C" void* coh_memcpy(void* to, const void* from, size_t n) {
+  range(from, n, false, CALLER);
+  range(to, n, true, CALLER);
+  return std::memcpy(to, from, n);
+}
+extern "C" void* coh_memset(void* to, int value, size_t n) {
+  range(to, n, true, CALLER);
+  return std::memset(to, value, n);
+}
+
 // ---- callbacks of the instrumented file
 
-#define CALLER uintptr_t(__builtin_return_address(0)) - 1
 #define CALLBACKS(n)                                                                             \
   extern "C" void __tsan_read##n(void* p) { watch::access(p, n, false, false, CALLER); }           \
   extern "C" void __tsan_write##n(void* p) { watch::access(p, n, true, false, CALLER); }           \
@@ -379,12 +392,8 @@ CALLBACKS(2)
 CALLBACKS(4)
 CALLBACKS(8)
 CALLBACKS(16)
-extern "C" void __tsan_read_range(char* p, size_t n) {
-  for (size_t i = 0; i < n; i += 4) watch::access(p + i, std::min<size_t>(4, n - i), false, false, CALLER);
-}
-extern "C" void __tsan_write_range(char* p, size_t n) {
-  for (size_t i = 0; i < n; i += 4) watch::access(p + i, std::min<size_t>(4, n - i), true, false, CALLER);
-}
+extern "C" void __tsan_read_range(char* p, size_t n) { range(p, n, false, CALLER); }
+extern "C" void __tsan_write_range(char* p, size_t n) { range(p, n, true, CALLER); }
 extern "C" void __tsan_init() {}
 extern "C" void __tsan_func_entry(void*) {}
 extern "C" void __tsan_func_exit() {}
