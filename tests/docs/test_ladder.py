@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,6 +49,23 @@ def test_cuda_steps_are_right_and_counted(which: str) -> None:
         counts, result, threads = cuda_rungs.climb(rung)
         assert (abs(result.reshape(expected[index].shape) - expected[index]) <= bounds[index]).all(), rung.name
         assert cuda_rungs.row(rung.name, counts, threads) == row
+
+
+def test_instructions_of_the_forward_steps() -> None:
+    """Within a tenth: NVRTC's versions differ."""
+    pytest.importorskip("cupy", reason="CuPy is not installed: it brings NVRTC, which compiles the kernels (epcore[gate])")
+    from cuda_on_host.sass import disassemble, disassembler
+
+    if disassembler() is None:
+        pytest.skip("nvdisasm is missing")
+    row = next(line for line in PAGE.read_text().splitlines() if line.startswith("| instructions |"))
+    written = [float(text) for text in re.findall(r"[\d.]+", row)]
+    found = []
+    for rung in cuda_rungs.forward_rungs():
+        code, kernel, *_ = rung.launches[0]
+        text = SimpleNamespace(file=kernel, code=lambda code=code: code)
+        found.append(disassemble(text, [kernel], 90)[kernel].per_element(9))
+    assert found == pytest.approx(written, rel=0.1)
 
 
 SHAPES = ((2, 7, 13, 24), (1, 1, 1, 16), (1, 3, 2, 16), (1, 5, 6, 20))

@@ -54,7 +54,10 @@ def line_table(program: Path, addresses: Sequence[int], file: str) -> dict[int, 
 
 def translate(run: Run, scene: Scene) -> list[Finding]:
     """Every mistake of one run, once a line."""
-    addresses = [finding[side]["pc"] for finding in run.findings for side in ("access", "other")] + [run.end["pc"]]
+    addresses = [finding[side]["pc"] for finding in run.findings for side in ("access", "other")] + [
+        run.end["pc"],
+        run.end["last"],
+    ]
     table = line_table(scene.program, [address for address in addresses if address], scene.file)
     races: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
@@ -129,7 +132,7 @@ def _message(finding: dict[str, Any], scene: Scene) -> str:
         case "shared memory":
             return "the shared arrays of a block take more than the 48 KiB there are"
         case _:
-            return f"{who} is in this loop still after {BLOCKS:,} steps"
+            return f"{who} is in this loop still after {BLOCKS:,} steps, or all threads together after {20 * BLOCKS:,}"
 
 
 def _races(races: Sequence[dict[str, Any]], table: dict[int, int], scene: Scene) -> dict[tuple[Any, ...], Finding]:
@@ -175,7 +178,7 @@ def _at(access: dict[str, Any], table: dict[int, int]) -> str:
 
 def _end(end: dict[str, Any], table: dict[int, int], scene: Scene, found: Sequence[Finding]) -> list[Finding]:
     """Why a run ended before its end, where that is not a finding already."""
-    text, line = end["end"], table.get(end["pc"])
+    text, line = end["end"], table.get(end["pc"]) or table.get(end["last"])
     if not text or text.endswith(": stopped"):
         return []
     text = re.sub(r"^block \S+: ", "", text)

@@ -99,16 +99,17 @@ def run(program: Path, launch: Launch, order: str) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         request, result, after, printed = (Path(folder) / name for name in ("request", "result", "buffers", "printed"))
         arrays = _write_request(request, launch)
-        command = [str(program), str(request), str(result), str(after), str(ORDERS[order]), str(BLOCKS)]
+        limits = (BLOCKS, SECONDS, MEMORY, FILE)
+        command = [str(program), str(request), str(result), str(after), str(ORDERS[order]), *map(str, limits)]
         try:
             with printed.open("wb") as file:
                 subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.DEVNULL, check=False,
-                               timeout=15 * SECONDS, preexec_fn=_limit)  # fmt: skip
+                               timeout=15 * SECONDS)  # fmt: skip
         except subprocess.TimeoutExpired:
-            return Run(end={"end": "time", "pc": 0})
+            return Run(end={"end": "time", "pc": 0, "last": 0})
         lines = [json.loads(line) for line in result.read_text().splitlines()] if result.exists() else []
         run = Run([line for line in lines if "finding" in line], [line for line in lines if "cost" in line])
-        run.end = next((line for line in lines if "end" in line), {"end": "ended", "pc": 0})
+        run.end = next((line for line in lines if "end" in line), {"end": "ended", "pc": 0, "last": 0})
         with printed.open("rb") as file:
             run.printed = file.read(PRINTED).decode(errors="replace")
         if after.exists():
@@ -130,15 +131,6 @@ def lines_of(program: Path, addresses: Sequence[int]) -> dict[int, list[tuple[st
         elif match := re.match(r"(.*):(\d+)", line):
             places.append((Path(match[1]).name, int(match[2])))
     return found
-
-
-def _limit() -> None:  # pragma: no cover - in the child
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _written(launch: Launch, count: int) -> list[int]:

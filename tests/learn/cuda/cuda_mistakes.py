@@ -35,6 +35,7 @@ STORE = "  sums[threadIdx.y][threadIdx.x] = sum;"
 HALVE = "    if (threadIdx.y < half) sums[threadIdx.y][threadIdx.x] += sums[threadIdx.y + half][threadIdx.x];"
 ADDED = "  sums[threadIdx.y][threadIdx.x] = 0;\n  __syncthreads();\n  sums[0][threadIdx.x] += sum;"
 OUT = "if (threadIdx.y == 0 && c < C) out[c] = sums[0][threadIdx.x];"
+COPIED = "{ float v[2]; memcpy(v, x + i, 8); y[i] = swish_of(v[0]); }"
 COLUMNS = "column_sums"
 FILTER = "depthwise_backward_filter"
 FORWARD = "depthwise_forward"
@@ -88,6 +89,7 @@ MISTAKES = (
         "out of bounds",
         "mine[thread % 3]",
     ),
+    Mistake("memcpy past the end", "swish", "y[i] = swish_of(x[i]);", COPIED, "out of bounds", "memcpy"),
     Mistake("an address of nowhere", "swish", "swish_of(x[i]);", "swish_of(x[i + (1 << 30)]);", "out of bounds", "x[i + (1"),
     Mistake("vector from an odd place", "swish", "(x)[i];", "(x + 1)[i];", "misaligned", "v = reinterpret_cast"),
     Mistake("vector into an odd place", "swish", "(y)[i] = v;", "(y + 2)[i] = v;", "misaligned", "[i] = v;"),
@@ -124,6 +126,14 @@ MISTAKES = (
         STORE + "\n  while (sum == sum) continue;",
         "endless loop",
         "while",
+    ),
+    Mistake(
+        "a barrier for ever",
+        COLUMNS,
+        "int half = 4; half > 0;",
+        "unsigned half = 4; half >= 0;",
+        "endless loop",
+        "unsigned half",
     ),
     Mistake(
         "divides by nothing",

@@ -106,6 +106,8 @@ static const char* signature(void (*)(A...)) {
 }  // namespace coh
 
 #ifdef COH_WATCHED
+#define memcpy coh_memcpy /* calls of the C library have no callback */
+#define memset coh_memset
 #define COH_EXPORT(symbol, ...) \
   extern "C" void symbol(void** arguments) { coh::thunk<&__VA_ARGS__>(arguments); }
 #else

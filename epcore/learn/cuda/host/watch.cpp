@@ -2,9 +2,11 @@
 // with this file in place of the sanitizers' libraries: the callbacks below see every load, store, branch and index.
 //
 // Called with a request, the file for what was noticed (a JSON object a line), the file for the buffers afterwards, the order of
-// threads (0 forward, 1 reversed, 2 shuffled, 3 lockstep: counted) and how many basic blocks a thread may run.
+// threads (0 forward, 1 reversed, 2 shuffled, 3 lockstep: counted) and limits: how many basic blocks a thread may run, seconds of
+// processor time, bytes of address space, bytes of a file.
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <ucontext.h>
 
 #include <cstdio>
@@ -45,8 +47,9 @@ static size_t dynamic_bytes;
 static char *arena, *arena_end;
 static uint64_t epoch, limit;
 static bool running;
-static uint64_t blocks_of_thread[THREADS];
-static uintptr_t where[THREADS], depth[THREADS], compared[THREADS], last_block;
+static uint64_t blocks_of_thread[THREADS], blocks_of_all;
+constexpr uint64_t ALL_THREADS = 20, LOOP = 1000;  // limits of one thread for all; blocks after which all of a loop has been seen
+static uintptr_t where[THREADS], depth[THREADS], compared[THREADS], last_block, interrupted;
 static const char* result_file;
 
 static int self() { return int(coh::current - coh::fibers.data()); }
@@ -152,9 +155,10 @@ static void enter_block(uintptr_t pc, uintptr_t frame) {
   notice_block();
   const int t = self();
   last_block = pc;
-  if (++blocks_of_thread[t] > limit) {  // so many blocks further all of the loop has been seen
+  const bool one = ++blocks_of_thread[t] > limit, all = ++blocks_of_all > ALL_THREADS * limit;
+  if (one || all) {
     report("endless", describe(pc, false, false), {}, OWN, 0, 0);
-    if (blocks_of_thread[t] > limit + 100) stop();
+    if (blocks_of_thread[t] > limit + LOOP || blocks_of_all > ALL_THREADS * limit + LOOP) stop();
   }
   if (coh::order != LOCKSTEP) return;
   where[t] = pc;
@@ -266,8 +270,8 @@ static void write_result(const char* failure) {
                  c.write, branches.count(pc) ? branches[pc] : 0);
   uint64_t comings = 0;
   for (const auto& branch : branches) comings += branch.second;
-  std::fprintf(file, "{\"end\": \"%s\", \"pc\": %lu, \"branches\": %lu, \"blocks\": %lu, \"lanes\": %lu, \"touched\": [%zu, %zu]}\n", failure,
-               last_block, comings, blocks_run, lanes_run, touched[0].size(), touched[1].size());
+  std::fprintf(file, "{\"end\": \"%s\", \"pc\": %lu, \"last\": %lu, \"branches\": %lu, \"blocks\": %lu, \"lanes\": %lu, \"touched\": [%zu, %zu]}\n", failure,
+               interrupted, last_block, comings, blocks_run, lanes_run, touched[0].size(), touched[1].size());
   std::fclose(file);
 }
 
@@ -288,15 +292,21 @@ static void write_buffers(const char* path) {
 
 static void died(int signal, siginfo_t* information, void* context) {
   running = false;
-  if (signal == SIGFPE) last_block = uintptr_t(information->si_addr);  // the very instruction
+  if (signal == SIGFPE) interrupted = uintptr_t(information->si_addr);  // the very instruction
 #if defined(__x86_64__)
   // a loop that holds nothing has no callback: where it is
-  if (signal == SIGXCPU) last_block = uintptr_t(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
+  if (signal == SIGXCPU) interrupted = uintptr_t(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
 #endif
   const char* name = signal == SIGSEGV || signal == SIGBUS ? "memory" : signal == SIGFPE ? "division" : signal == SIGXCPU ? "time" : "ended";
   std::fflush(stdout);
   write_result(name);
   _exit(0);
+}
+
+static void set_limit(decltype(RLIMIT_CPU) what, const char* value, rlim_t more) {
+  const rlim_t soft = std::strtoull(value, nullptr, 10);
+  const rlimit limit{soft, soft + more};
+  setrlimit(what, &limit);
 }
 
 static void catch_signals() {
@@ -356,9 +366,22 @@ extern "C" void* coh_shared(const void* tag, const char* name, size_t bytes, voi
   return coh::shared_memory + start;
 }
 
+#define CALLER uintptr_t(__builtin_return_address(0)) - 1
+static void range(const void* p, size_t n, bool write, uintptr_t pc) {
+  for (size_t i = 0; i < n; i += 4) watch::access(static_cast<const char*>(p) + i, std::min<size_t>(4, n - i), write, false, pc);
+}
+extern "C" void* coh_memcpy(void* to, const void* from, size_t n) {
+  range(from, n, false, CALLER);
+  range(to, n, true, CALLER);
+  return std::memcpy(to, from, n);
+}
+extern "C" void* coh_memset(void* to, int value, size_t n) {
+  range(to, n, true, CALLER);
+  return std::memset(to, value, n);
+}
+
 // ---- callbacks of the instrumented file
 
-#define CALLER uintptr_t(__builtin_return_address(0)) - 1
 #define CALLBACKS(n)                                                                             \
   extern "C" void __tsan_read##n(void* p) { watch::access(p, n, false, false, CALLER); }           \
   extern "C" void __tsan_write##n(void* p) { watch::access(p, n, true, false, CALLER); }           \
@@ -369,12 +392,8 @@ CALLBACKS(2)
 CALLBACKS(4)
 CALLBACKS(8)
 CALLBACKS(16)
-extern "C" void __tsan_read_range(char* p, size_t n) {
-  for (size_t i = 0; i < n; i += 4) watch::access(p + i, std::min<size_t>(4, n - i), false, false, CALLER);
-}
-extern "C" void __tsan_write_range(char* p, size_t n) {
-  for (size_t i = 0; i < n; i += 4) watch::access(p + i, std::min<size_t>(4, n - i), true, false, CALLER);
-}
+extern "C" void __tsan_read_range(char* p, size_t n) { range(p, n, false, CALLER); }
+extern "C" void __tsan_write_range(char* p, size_t n) { range(p, n, true, CALLER); }
 extern "C" void __tsan_init() {}
 extern "C" void __tsan_func_entry(void*) {}
 extern "C" void __tsan_func_exit() {}
@@ -401,7 +420,7 @@ extern "C" void __ubsan_handle_out_of_bounds(void*, uintptr_t index) {
 
 int main(int count, char** given) {
   using namespace watch;
-  if (count != 6) return 3;
+  if (count != 9) return 3;
   FILE* file = std::fopen(given[1], "rb");
   if (!file) return 3;
   read_request(file);
@@ -409,6 +428,10 @@ int main(int count, char** given) {
   result_file = given[2];
   limit = std::strtoull(given[5], nullptr, 10);
   catch_signals();
+  set_limit(RLIMIT_CPU, given[6], 5);  // seconds in which the signal is answered
+  set_limit(RLIMIT_AS, given[7], 0);
+  set_limit(RLIMIT_FSIZE, given[8], 0);
+  set_limit(RLIMIT_CORE, "0", 0);
   char error[500] = "";
   running = true;
   coh::launch(coh_kernel0, grid, block, unsigned(dynamic_bytes), arguments, std::atoi(given[4]), 1, error, sizeof error);

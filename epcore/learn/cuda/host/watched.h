@@ -22,6 +22,8 @@ uint64_t coh_exchange(unsigned mask, uint64_t bits, int source, int line);
 void coh_atomic(const void* p, size_t bytes, void* pc);
 void* coh_shared(const void* tag, const char* name, size_t bytes, void* pc);
 void* coh_dynamic();
+void* coh_memcpy(void* to, const void* from, size_t bytes);
+void* coh_memset(void* to, int value, size_t bytes);
 }
 
 namespace coh {
