@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "raw maps of a stored input tensor",
     "audit": "parameters and FLOPs of every network, beside the paper's",
     "gradcheck": "every hand-written gradient against numerical derivatives",
+    "learn": "a course: build the network yourself, from the equations to the kernels, each step checked",
     "exercise": "write a backward pass yourself and have it checked",
     "data": "check MPII, write its split, look at synthetic pictures",
     "train": "train a network, resume a training, find its learning rate",

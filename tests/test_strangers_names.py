@@ -90,6 +90,7 @@ LINES = {
     "predict": ["@bad.png", "@p.png --weights @bad.h5", "@p.png --weights @w.h5"],
     "run": ["--input @x.npy --output @y.npz", "--input @bad.png --output @y.npz"],
     "exercise": ["swish --check @none.py", "swish --check @bad.png"],
+    "learn": ["status --folder @none", "check --folder @w.h5", "--folder @p.png"],
     "data": ["check @data", "split @data @train.txt @validation.txt", "check @none", "sample @bad.png"],
     "train": ["--output @run --config @c.toml", "--output @run --resume", "--output @out --init @bad.h5"],
     "evaluate": ["--run @run", "--weights @bad.h5", "--data mpii --folder @data"],

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -129,22 +128,16 @@ def _write_all(file: int, array: Any) -> None:
 
 
 def _limit(memory: int, seconds: float) -> None:
-    """Bounds of this process from now on: address space beyond what it has, time, no core files. What is not there is left out:
-    the other side watches as well."""
-    if not hasattr(os, "fork"):  # this process serves the next file too
+    """Of this process from now on, where it serves this file only."""
+    from epcore.base.child import bound
+
+    if not hasattr(os, "fork"):
         return
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError, ValueError):  # shared memory is a file for the system; the limit is meant for what commands write
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
-    with suppress(OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:
-        bound = int(file.read().split()[0]) * resource.getpagesize() + memory
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process wherever it is, in C code too
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    bound(memory, seconds)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from epcore.base.child import ONE_THREAD
 from epcore.base.interpreter import import_path, interpreter, package_path
 from epcore.base.plain import decode
 
@@ -25,8 +26,8 @@ _PROGRAM = Path(__file__).with_name("guarded_child.py")
 _SIGNALLED = 128  # as in guarded_child
 _LOOK = 0.02  # seconds between looks at the process' memory
 _GRACE = 2.0  # seconds that the watch gives the fork's own timer
-# No threads, for as many as there are cores OpenBLAS reserves memory; no plugins of HDF5, which files ask for by number.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
+# No plugins of HDF5, which files ask for by number.
+_ENVIRONMENT = {**ONE_THREAD, "HDF5_PLUGIN_PRELOAD": "::"}
 
 
 class GoneError(Exception):

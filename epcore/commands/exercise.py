@@ -1,33 +1,40 @@
-"""`epcore exercise OPERATOR`: write a backward pass yourself, and let the gradient check say what is wrong with it.
+"""`epcore exercise OPERATOR`: write a backward pass yourself, and be told what is wrong with it.
 
-The file given to --check is Python code of your own and is executed.
+The file given to --check is Python code of your own: it is executed, in a process of its own, with limits of time and memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import runpy
 from pathlib import Path
 
+from epcore.base.figures import kind_of
 from epcore.base.files import check_writable
-from epcore.commands.console import Output, add_output
-from epcore.commands.result import Result
+from epcore.commands.console import Input, Output, add_output
+from epcore.commands.result import Content, Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("operator", metavar="OPERATOR", help="swish, batch_norm, depthwise_conv2d, ... (a file of epcore/ops)")
+    parser.add_argument(
+        "operator", nargs="?", metavar="OPERATOR", help="swish, batch_norm, ...; without one: all, with their equations"
+    )
     add_output(parser, "--output", help="where the stub goes (default: OPERATOR_exercise.py; - prints it)")
-    parser.add_argument("--check", metavar="FILE", help="check the backward in this file")
+    parser.add_argument("--check", type=Input, metavar="FILE", help="check the backward in this file")
+    add_output(parser, "--plot", named=True, help="with --check: draw where gradients are wrong, .png, .svg or .pdf")
 
 
 def run(arguments: argparse.Namespace) -> Result:
     from epcore.exercise.diagnose import diagnose
+    from epcore.exercise.plot import draw
+    from epcore.exercise.report import report
     from epcore.exercise.stub import stub
-    from epcore.gradcheck import cases
-    from epcore.ops import OPS
 
+    if arguments.operator is None:
+        return _listing(arguments)
     text = stub(arguments.operator)
     if not arguments.check:
+        if arguments.plot is not None:
+            raise ValueError("--plot draws what --check finds: name the file to check")
         output: Output = arguments.output or Output(f"{arguments.operator}_exercise.py", "--output")
         if output.is_stdout:
             return Result(files={output: text})
@@ -38,15 +45,22 @@ def run(arguments: argparse.Namespace) -> Result:
         return Result(said, files={output: text})
     if not Path(arguments.check).is_file():
         raise FileNotFoundError(f"no file {arguments.check}")
-    try:
-        namespace = runpy.run_path(arguments.check)
-    except Exception as error:
-        raise ValueError(f"{arguments.check} does not run: {type(error).__name__}: {error}") from None
-    if not callable(namespace.get("backward")):
-        raise ValueError(f"{arguments.check} has no function backward")
-    finding = diagnose(OPS[arguments.operator].name, namespace["backward"])
-    if finding is None:
-        count = sum(case.op == arguments.operator for case in cases())
-        return Result(f"right: all gradients of {arguments.operator}, in {count} cases")
-    said = f"not yet: {arguments.operator}, case {finding.case}, gradient of {finding.input}: {finding.message}"
-    return Result(said, code=1)
+    kind = None if arguments.plot is None else kind_of(arguments.plot, "--plot")
+    diagnosis = diagnose(arguments.operator, arguments.check)
+    files: dict[str, Content] = {}
+    if kind is not None and not all(sample.is_right for sample in diagnosis.samples):
+        files[arguments.plot] = draw(diagnosis, kind)
+    return Result(report(diagnosis), files=files, code=1 if diagnosis.findings else 0)
+
+
+def _listing(arguments: argparse.Namespace) -> Result:
+    """Every operator there is, with the first line of its page. Raises ValueError where an option asks for more."""
+    from epcore.ops import OPS
+
+    if arguments.output or arguments.check or arguments.plot:
+        raise ValueError(f"name the operator, one of {', '.join(OPS)}")
+    width = max(map(len, OPS))
+    lines = [f"{name:<{width}}  {op.page.title}" for name, op in OPS.items()]
+    return Result(
+        "\n".join([*lines, "", "epcore exercise OPERATOR writes its file; in order, and with more to build: epcore learn"])
+    )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import io
-import logging
 from pathlib import Path
 from typing import Any
 
+from epcore.base.figures import file_of, kind_of, new_figure
 from epcore.base.files import check_writable
 from epcore.commands.console import add_output
 from epcore.commands.result import Result
@@ -24,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Result:
     output = str(arguments.output or Path(arguments.runs[-1]) / "curves.png")
-    kind = Path(output).suffix.removeprefix(".").lower()
-    if kind not in ("png", "svg", "pdf"):
-        raise ValueError(f"--output is {output}, expected a name ending in .png, .svg or .pdf")
+    kind = kind_of(output, "--output")
     histories = [read_history(folder) for folder in arguments.runs]
     check_writable(output)
     return Result(output, files={output: draw(histories, kind)})
@@ -57,14 +54,7 @@ def read_history(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
 
 def draw(histories: list[dict[str, list[dict[str, Any]]]], kind: str) -> bytes:
     """The picture's file. Raises ModuleNotFoundError without matplotlib."""
-    # It says on standard error where it keeps its list of fonts when there is no home; a plot is one process' affair.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("epcore plot needs matplotlib: pip install epcore[plot]") from None
-
-    figure = Figure(figsize=(9, 7), layout="constrained")
+    figure = new_figure("epcore plot", figsize=(9, 7), layout="constrained")
     (loss, accuracy), (rate, sigma) = figure.subplots(2, 2, sharex=True)
     start = 0.0
     for number, history in enumerate(histories):
@@ -100,9 +90,7 @@ def draw(histories: list[dict[str, list[dict[str, Any]]]], kind: str) -> bytes:
     sigma.set_ylim(bottom=0)
     for axes in (rate, sigma):
         axes.set_xlabel("epoch")
-    file = io.BytesIO()
-    figure.savefig(file, format=kind, dpi=120)
-    return file.getvalue()
+    return file_of(figure, kind)
 
 
 def smoothed(values: list[float], decay: float = 0.9) -> list[float]:

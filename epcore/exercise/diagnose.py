@@ -1,162 +1,233 @@
-"""What is wrong with a student's backward: each gradient is compared with the right one, and with what common mistakes give."""
+"""What is wrong with a student's backward: it runs in the sandbox in every case; its values are compared and explained here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from epcore.gradcheck import Case, bound, cases
-from epcore.ops import OPS
-
-Backward = Callable[..., Any]
+from epcore.exercise import checks
+from epcore.exercise.evidence import Explanation, Sample, explains
+from epcore.exercise.explain import explain
+from epcore.exercise.problem import Problem, problems
+from epcore.exercise.regions import exact
+from epcore.exercise.sandbox import LIMITS, TOOLS, Answer, Call, Limits, run_calls
+from epcore.exercise.separation import separating
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The first gradient that is wrong: in which case, of which input (by name), and what that looks like."""
+    """One thing that is wrong.
+
+    inputs: whose gradients, none where it is about the call. cases: labels of those in which it is so; right: of those in which
+    these gradients are right. clause: what the cases have in common and the others have not. text: what is wrong.
+
+    exact: text is an explanation that gives the student's values. located: it only says where they are wrong. Neither: it says
+    what is no gradient at all.
+    """
+
+    inputs: tuple[str, ...]
+    cases: tuple[str, ...]
+    text: str
+    right: tuple[str, ...] = ()
+    clause: str | None = None
+    exact: bool = False
+    located: bool = False
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """findings: none where all is right. right: inputs whose gradients are right in all cases in which they could be looked at.
+    printed: what the code printed. samples: the values, for a plot.
+    """
+
+    op: str
+    cases: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    right: tuple[str, ...] = ()
+    printed: str = ""
+    samples: tuple[Sample, ...] = field(default=(), repr=False)
+
+
+def diagnose(op: str, file: str | os.PathLike[str], *, limits: Limits = LIMITS, tools: Sequence[str] = TOOLS) -> Diagnosis:
+    """Of the function `backward` in a file. tools: modules of epcore that it may import.
+
+    Raises ValueError where the file does not run or has no such function, OSError where it cannot be read.
+    """
+    worked = problems(op)
+    calls = [Call("backward", (problem.dy, problem.saved), problem.case.attributes) for problem in worked]
+    run = run_calls(file, calls, limits=limits, tools=tools)
+    if run.failure is not None:
+        raise ValueError(f"{os.fspath(file)} does not run: {run.failure.text}")
+    if all(answer.failure is not None and answer.failure.kind == "missing" for answer in run.answers):
+        raise ValueError(f"{os.fspath(file)} has no function backward")
+    answers = list(zip(worked, run.answers, strict=True))
+    troubles, samples = _looked_at(answers)
+    findings = [*_grouped(troubles), *_values(samples)]
+    named = {name for finding in findings for name in finding.inputs}
+    everything = {problem.names[index]: None for problem in worked for index in problem.checked}
+    seen = {sample.name for sample in samples}
+    right = tuple(name for name in everything if name in seen and name not in named)
+    return Diagnosis(op, tuple(p.case.label for p in worked), tuple(findings), right, run.printed, tuple(samples))
+
+
+class Trouble(NamedTuple):
+    """input: "" where it is about the call. hints: what would make it right, in this case."""
 
     case: str
     input: str
-    message: str
+    text: str
+    hints: tuple[str, ...] = ()
 
 
-def diagnose(op: str, backward: Backward) -> Finding | None:
-    """None if every gradient of every case is right."""
-    for case in cases():
-        if case.op == op:
-            finding = _check(case, backward)
-            if finding is not None:
-                return finding
-    return None
+def _looked_at(answers: Sequence[tuple[Problem, Answer]]) -> tuple[list[Trouble], list[Sample]]:
+    """What is wrong before any value is compared, and the gradients that can be."""
+    troubles: list[Trouble] = []
+    samples: list[Sample] = []
+    returned = [(problem, answer) for problem, answer in answers if not checks.of_call(problem, answer)]
+    orders = [checks.order(problem, answer) for problem, answer in returned]
+    if orders and all(orders):
+        return [Trouble(problem.case.label, "", str(what)) for (problem, _), what in zip(returned, orders, strict=True)], []
+    for problem, answer in answers:
+        label = problem.case.label
+        for name in checks.changed(problem, answer):
+            troubles.append(Trouble(label, "", f"it changed {name} in place: others still need it"))
+        if what := checks.of_call(problem, answer):
+            troubles.append(Trouble(label, "", what))
+            continue
+        for index in problem.checked:
+            name, value = problem.names[index], answer.value[index]
+            if what := checks.of_gradient(problem, index, value):
+                troubles.append(Trouble(label, name, what, tuple(checks.ways_to_right(problem, index, value))))
+                continue
+            sample = Sample(problem, index, np.asarray(value))
+            if sample.coarse:
+                troubles.append(Trouble(label, name, _coarse(sample)))
+            samples.append(sample)
+    return troubles, samples
 
 
-def _check(case: Case, backward: Backward) -> Finding | None:
-    op = OPS[case.op]
-    names = op.array_names(len(case.arrays))
-    y, saved = op.forward(*case.arrays, **case.attributes)
-    dy = np.random.default_rng(7).standard_normal(np.shape(y))
-    right = op.backward(dy, saved, **case.attributes)
-    before = [np.array(array, copy=True) for array in (*saved, dy) if isinstance(array, np.ndarray)]
-    try:
-        answer = backward(dy, saved, **case.attributes)
-    except NotImplementedError:
-        return Finding(case.label, "-", "backward is still to be written")
-    except Exception as error:
-        return Finding(case.label, "-", f"backward stopped with {type(error).__name__}: {error}")
-    after = [array for array in (*saved, dy) if isinstance(array, np.ndarray)]
-    if any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
-        return Finding(case.label, "-", "backward changed dy or what forward saved: others still need it")
-    if not isinstance(answer, tuple) or len(answer) != len(right):
-        got = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
-        return Finding(case.label, "-", f"backward returned {got}, expected a tuple of {len(right)}: {', '.join(names)}")
-    for index in case.checked:
-        message = _compare(case, index, answer[index], right[index], dy, saved)
-        if message:
-            return Finding(case.label, names[index], message)
-    return None
+def _coarse(sample: Sample) -> str:
+    text = f"it is of dtype {sample.got.dtype}, dy and what forward saved are {sample.problem.dy.dtype}"
+    return f"{text}; to the rounding of {sample.got.dtype} it is right" if sample.is_right else text
 
 
-def _compare(case: Case, index: int, got: Any, right: np.ndarray, dy: np.ndarray, saved: tuple[Any, ...]) -> str:
-    """Empty if the gradient is right."""
-    if not isinstance(got, (np.ndarray, np.generic)):
-        return f"the gradient is {type(got).__name__}, expected an array of shape {right.shape}"
-    got = np.asarray(got)
-    if got.shape != right.shape:
-        hint = ": sum over the axes along which the input was used many times" if got.size > right.size else ""
-        return f"the gradient has shape {got.shape}, expected {right.shape}{hint}"
-    if not np.isfinite(got).all():
-        return "the gradient has values that are NaN or infinite"
-    scale = np.abs(right).max()
-    tolerance = bound(case.op) * max(scale, 1e-30)
-    if np.abs(got - right).max() <= tolerance:
-        return ""
-    for explanation, wrong in _mistakes(case, index, right, dy, saved):
-        if wrong.shape == right.shape and np.abs(got - wrong).max() <= 1e-7 * max(np.abs(wrong).max(), 1e-30):
-            return explanation
-    ratio = float((got * right).sum() / (right * right).sum()) if scale else 0.0
-    if ratio and np.abs(got - ratio * right).max() <= 1e-6 * abs(ratio) * scale:
-        return f"the gradient is {ratio:.6g} times the right one{_factor(ratio, case)}"
-    wrong_at = np.unravel_index(int(np.abs(got - right).argmax()), right.shape)
-    share = float((np.abs(got - right) > tolerance).mean())
-    place = tuple(int(i) for i in wrong_at)
-    return f"{share:.0%} of the entries are wrong, most at {place}: {got[wrong_at]:.6g}, expected {right[wrong_at]:.6g}"
+def _grouped(troubles: Sequence[Trouble]) -> list[Finding]:
+    """Those of one text, numbers apart, are one, with the numbers of the first, and a hint that is true of all of them."""
+    found: dict[tuple[str, str], list[Trouble]] = {}
+    for each in troubles:
+        found.setdefault((each.input, re.sub(r"\d+", "#", each.text.partition(", line ")[0])), []).append(each)
+    findings = []
+    for group in found.values():
+        first = group[0]
+        hint = next((hint for hint in first.hints if all(hint in each.hints for each in group)), "")
+        said = first.text + (f": {hint}" if hint else "")
+        if len({each.text for each in group}) > 1:
+            said += " (in the first case; the numbers differ)"
+        findings.append(Finding((first.input,) if first.input else (), tuple(each.case for each in group), said))
+    return findings
 
 
-def _mistakes(
-    case: Case, index: int, right: np.ndarray, dy: np.ndarray, saved: tuple[Any, ...]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """(explanation, gradient) of mistakes that are often made."""
-    yield "the sign is wrong", -right
-    if dy.shape == right.shape:
-        yield "dy was passed on as it is: the operator's own derivative is missing", dy
-        safe = np.where(dy == 0, 1, dy)
-        yield "this is the operator's own derivative: the chain rule also multiplies by dy", right / safe
-    for axis, name in ((0, "batch"), (1, "height"), (2, "width")):
-        if right.ndim == 4 or (axis > 0 and right.ndim >= 3):
-            for shift in (-1, 1):
-                yield (
-                    f"the gradient is shifted by one along the {name}: look at the padding, whose smaller half comes first",
-                    np.roll(right, shift, axis=axis if right.ndim == 4 else axis - 1),
-                )
-    if right.ndim >= 3 and right.shape[0] == right.shape[1]:
-        yield "height and width of the kernel are exchanged", right.swapaxes(0, 1)
-        yield "the kernel's gradient is turned by 180 degrees", right[::-1, ::-1]
-    if index == 0 and case.op in _PATHS:
-        yield from _PATHS[case.op](case, right, dy, saved)
+def _values(samples: Sequence[Sample]) -> list[Finding]:
+    by_input: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_input.setdefault(sample.name, []).append(sample)
+    sides = {
+        name: ([each for each in found if not each.is_right], [each for each in found if each.is_right])
+        for name, found in by_input.items()
+    }
+    sides = {name: each for name, each in sides.items() if each[0]}
+    explained = _shared({name: explain(*each) for name, each in sides.items()}, sides)
+    findings: list[Finding] = []
+    for name, (failing, passing) in sides.items():
+        found = explained[name]
+        if found is not None:
+            findings.append(_finding(name, failing, passing, found.text, explained=found))
+            continue
+        alone = _one_by_one(failing)
+        for text, group in alone.items():
+            findings.append(_finding(name, group, passing, text, explained=Explanation(text, lambda _: None)))
+        rest = [each for each in failing if not any(each is one for group in alone.values() for one in group)]
+        if rest:
+            findings.append(replace(_finding(name, rest, passing, _where(rest)), located=True))
+    return _merged(findings)
 
 
-def _batch_norm(case: Case, right: np.ndarray, dy: np.ndarray, saved: tuple[Any, ...]) -> Iterator[tuple[str, np.ndarray]]:
-    if not case.attributes["training"]:
-        return
-    x, gamma, mean, variance = saved
-    r = 1 / np.sqrt(variance + 1e-3)
-    z = (x - mean) * r
-    M = x.size / x.shape[-1]
-    through_mean = gamma * r * dy.sum((0, 1, 2)) / M
-    through_variance = gamma * r * z * (dy * z).sum((0, 1, 2)) / M
-    yield "x also moves the mean of the batch: that term is missing", right + through_mean
-    yield "x also moves the variance of the batch: that term is missing", right + through_variance
-    yield (
-        "x also moves mean and variance of the batch: both terms are missing (this is inference)",
-        right + through_mean + through_variance,
+def _shared(
+    found: Mapping[str, Explanation | None], sides: Mapping[str, tuple[list[Sample], list[Sample]]]
+) -> dict[str, Explanation | None]:
+    """Where one explanation will do for several inputs it does for them all: one mistake has one name."""
+    every = [each for each in found.values() if each is not None]
+
+    def reach(each: Explanation) -> int:
+        return sum(explains(each.predict, failing) for failing, _ in sides.values())
+
+    chosen = dict(found)
+    for each in sorted(every, key=reach, reverse=True):
+        if reach(each) < 2:
+            break
+        for name, (failing, passing) in sides.items():
+            own = chosen[name]
+            if (
+                own is found[name]
+                and explains(each.predict, failing)
+                and (own is None or explains(each.predict, passing) or not explains(own.predict, passing))
+            ):
+                chosen[name] = each
+    return chosen
+
+
+def _one_by_one(failing: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """Explanations of single cases, where none holds for all: text -> cases."""
+    found: dict[str, list[Sample]] = {}
+    if len(failing) > 1:
+        for sample in failing:
+            if (each := explain([sample], [])) is not None:
+                found.setdefault(each.text, []).append(sample)
+    return found
+
+
+def _finding(
+    name: str, failing: Sequence[Sample], passing: Sequence[Sample], text: str, explained: Explanation | None = None
+) -> Finding:
+    """The clause is left out where the explanation gives what is right in the other cases as well: then these show nothing."""
+    clause = None
+    if explained is None or not explains(explained.predict, passing):
+        clause = separating([each.problem for each in failing], [each.problem for each in passing])
+    labels = tuple(each.problem.case.label for each in failing)
+    return Finding(
+        (name,), labels, text, tuple(each.problem.case.label for each in passing), clause, exact=explained is not None
     )
 
 
-def _squeeze_excite(case: Case, right: np.ndarray, dy: np.ndarray, saved: tuple[Any, ...]) -> Iterator[tuple[str, np.ndarray]]:
-    gate = saved[5][:, None, None, :]
-    yield "x also enters through its mean: the path through the gate is missing", dy * gate
-    yield (
-        "the gradient of the mean has to be divided by height * width",
-        dy * gate + (right - dy * gate) * dy[0, :, :, 0].size,
-    )
+def _where(failing: Sequence[Sample]) -> str:
+    """What is certain of values that nothing explains."""
+    share = sum(int(each.wrong.sum()) for each in failing) / sum(each.got.size for each in failing)
+    worst = max(failing, key=lambda each: float(np.abs(each.got - each.right).max()))
+    place = np.unravel_index(int(np.abs(worst.got - worst.right).argmax()), worst.got.shape)
+    shown = ", ".join(str(int(i)) for i in place)
+    relative = max(float(np.abs(each.got - each.right).max() / max(np.abs(each.right).max(), 1e-300)) for each in failing)
+    said = f"{share:.0%} of its values are wrong"
+    if relative < 1e-4:
+        said = f"it is right to {-int(np.floor(np.log10(relative))) - 1} digits only"
+    if (region := exact(failing)) is not None:
+        said += f", all of them {region.text}"
+    return f"{said}; most at [{shown}]: {worst.got[place]:.6g}, expected {worst.right[place]:.6g}"
 
 
-# Operators where x reaches the loss by several paths -> what the gradient is without one of them.
-_PATHS: dict[str, Callable[..., Iterator[tuple[str, np.ndarray]]]] = {
-    "batch_norm": _batch_norm,
-    "squeeze_excite": _squeeze_excite,
-}
-
-
-def _factor(ratio: float, case: Case) -> str:
-    """Where a constant factor may come from."""
-    shape = np.shape(case.arrays[0])
-    known = {"the batch size": shape[0] if shape else 1}
-    if len(shape) == 4:
-        known |= {
-            "height * width": shape[1] * shape[2],
-            "N * height * width": shape[0] * shape[1] * shape[2],
-            "channels": shape[3],
-        }
-    known |= {"2": 2, "beta": case.attributes.get("beta", 1.25), "the window's area": case.attributes.get("size", 2) ** 2}
-    if "rate" in case.attributes:
-        known["1 - rate"] = 1 - case.attributes["rate"]
-    for name, value in known.items():
-        if value != 1 and np.isclose(ratio, value, rtol=1e-6):
-            return f", {name}: a division by it is missing"
-        if value != 1 and np.isclose(ratio, 1 / value, rtol=1e-6):
-            return f", 1 / ({name}): a division by it too many, or a factor missing"
-    return ""
+def _merged(findings: Sequence[Finding]) -> list[Finding]:
+    """Inputs of which the same is to be said. A case in which one of them is wrong is no case in which they are right."""
+    found: dict[tuple[object, ...], list[Finding]] = {}
+    for each in findings:
+        found.setdefault((each.text, each.clause) if each.exact else (each.inputs, each.text), []).append(each)
+    merged = []
+    for group in found.values():
+        cases = tuple(dict.fromkeys(label for each in group for label in each.cases))
+        right = tuple(dict.fromkeys(label for each in group for label in each.right if label not in cases))
+        inputs = tuple(dict.fromkeys(name for each in group for name in each.inputs))
+        merged.append(replace(group[0], inputs=inputs, cases=cases, right=right))
+    return merged

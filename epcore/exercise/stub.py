@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from textwrap import indent
 
+from epcore.op import Op
 from epcore.ops import OPS
 
 
@@ -15,11 +16,9 @@ def stub(op: str) -> str:
     if op not in OPS:
         raise ValueError(f"unknown operator {op!r}: expected one of {', '.join(OPS)}")
     forward, page = OPS[op].forward, OPS[op].page
-    signature = inspect.signature(OPS[op].backward)
-    keywords = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name not in ("dy", "saved", "needs")]
-    arguments = ", ".join(["dy", "saved", *(["*", *map(str, keywords)] if keywords else [])])
-    inputs = [p.name for p in inspect.signature(forward).parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    wanted = ", ".join("None" if name in OPS[op].data else f"d{name}" for name in inputs)
+    parameters = inspect.signature(forward).parameters.values()
+    inputs = ", ".join(str(p.replace(annotation=p.empty, default=p.empty)) for p in parameters if p.kind is not p.KEYWORD_ONLY)
+    more = ", ..." if any(p.kind is p.KEYWORD_ONLY for p in parameters) else ""
     return f'''"""Exercise: the backward pass of {op}.
 
 {page.title}
@@ -37,25 +36,42 @@ Fill in `backward` and check it with
 
     epcore exercise {op} --check THIS_FILE
 
-forward({", ".join(inputs)}{", ..." if keywords else ""}) saved {_tuple(forward)}
+forward({inputs}{more}) saved {saved_tuple(forward)}
 
-dy has the shape of y; return one gradient for each input, each of its input's shape: {wanted}.
+dy has the shape of y; return {gradients(OPS[op])}, each gradient in the shape of its input.
 """
 
 import numpy as np
 
 
-def backward({arguments}):
+def backward{plain_signature(OPS[op].backward)}:
     raise NotImplementedError("write me")
-    return ({wanted},)
 '''
+
+
+def plain_signature(function: Callable[..., object]) -> str:
+    """Without annotations, and without what trainings alone hand over: which gradients they need, sums over machines."""
+    parameters = inspect.signature(function).parameters.values()
+    kept = [p.replace(annotation=p.empty) for p in parameters if p.name not in ("needs", "reduce")]
+    return str(inspect.Signature(kept))
+
+
+def gradients(op: Op) -> str:
+    """The tuple that backward returns, None for data: (dx, dw)."""
+    parameters = list(inspect.signature(op.forward).parameters.values())
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        (name,) = (p.name for p in parameters if p.kind is p.VAR_POSITIONAL)
+        return f"a tuple of one gradient for each of {name}"
+    inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    wanted = ["None" if name in op.data else f"d{name}" for name in inputs]
+    return f"({', '.join(wanted)}{',' if len(wanted) == 1 else ''})"
 
 
 def _indented(text: str) -> str:
     return indent(text, "    ")
 
 
-def _tuple(forward: Callable[..., object]) -> str:
+def saved_tuple(forward: Callable[..., object]) -> str:
     """The tuple that forward returns as saved, as its last line writes it."""
     returns = [node.value for node in ast.walk(ast.parse(inspect.getsource(forward))) if isinstance(node, ast.Return)]
     assert isinstance(returns[-1], ast.Tuple)

@@ -45,7 +45,7 @@ class CornerModel:
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CornerModel:
     chosen = CornerModel()
     monkeypatch.setattr("epcore.commands.film.load_model", lambda arguments: chosen)
-    monkeypatch.setattr("epcore.commands.film.engine", lambda model, **options: model)
+    monkeypatch.setattr("epcore.inference.engine.engine", lambda model, **options: model)
     monkeypatch.chdir(tmp_path)
     write_film(Path("a.mp4"), ramps(10), sound="aac")
     return chosen
@@ -115,7 +115,7 @@ def test_pictures_have_the_formats_too(monkeypatch: pytest.MonkeyPatch, capsys: 
     from PIL import Image
 
     monkeypatch.setattr("epcore.commands.predict.load_model", lambda arguments: CornerModel())
-    monkeypatch.setattr("epcore.commands.predict.engine", lambda model, **options: model)
+    monkeypatch.setattr("epcore.inference.engine.engine", lambda model, **options: model)
     Image.new("RGB", (64, 64), (200, 30, 30)).save("000000000123.png")
     pictures = ["predict", "000000000123.png", "--real-time", "--min-score", "0"]
     outputs = ["--coco", "coco.json", "--json-lines", "-", "--csv-wide", "w.csv", "--angles", "angles.csv", "--openpose", "op"]

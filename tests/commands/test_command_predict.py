@@ -36,7 +36,7 @@ class CornerModel:
 @pytest.fixture
 def corner_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("epcore.commands.predict.load_model", lambda arguments: CornerModel())
-    monkeypatch.setattr("epcore.commands.predict.engine", lambda model, **options: model)
+    monkeypatch.setattr("epcore.inference.engine.engine", lambda model, **options: model)
 
 
 @pytest.fixture

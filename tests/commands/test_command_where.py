@@ -31,7 +31,7 @@ class Brightness:
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with a.png (200x100, spots of brightness around (50, 40) and (150, 60)) and dark.png."""
     monkeypatch.setattr("epcore.commands.predict.load_model", lambda arguments: Brightness())
-    monkeypatch.setattr("epcore.commands.predict.engine", lambda model, **options: model)
+    monkeypatch.setattr("epcore.inference.engine.engine", lambda model, **options: model)
     monkeypatch.chdir(tmp_path)
     pixels = np.zeros((100, 200, 3), np.uint8)
     pixels[30:50, 40:60], pixels[50:70, 140:160] = 255, 200

@@ -185,6 +185,10 @@ def files_for(command: tuple[str, ...], folder: Path) -> list[str]:
         case ("diff",):
             assert main(["vectors", "--operators", "--output", "v.npz"]) == 0
             return ["v.npz", "--vectors", "v.npz"]
+        case ("learn",):
+            assert main(["learn", "--folder", "course"]) == 0
+            (folder / "course/ops/add.py").write_text("def forward(a, b):\n    return a + b, ()\n")
+            return ["check", "forward/add", "--folder", "course"]
     return JSON[command]
 
 
@@ -194,6 +198,7 @@ JSON: dict[tuple[str, ...], list[str]] = {
     ("audit",): [],
     ("gradcheck",): ["--only", "ops"],
     ("kernel",): ["relu", "--assembly"],
+    ("learn",): [],
     ("data", "check"): [],
     ("train",): ["--range-test", *SMALL, "--range-steps=10"],
     ("evaluate",): ["--pictures=2", "--size=64"],

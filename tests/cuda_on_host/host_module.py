@@ -1,24 +1,20 @@
 """Runs CUDA C++ kernels on the processor: g++ compiles the source through cuda_on_host.h, ctypes launches it.
 
-`HostModule` offers what the launchers use of `cupy.RawModule`. Blind spots: races between blocks, which
-multiply-adds NVRTC fuses, the bits of CUDA's own exp, two different barriers on one source line, performance.
+`HostModule` offers what the launchers use of `cupy.RawModule`. Blind spots: races between blocks (`epcore.learn.cuda` sees
+those), which multiply-adds NVRTC fuses, the bits of CUDA's own exp, two different barriers on one source line, performance.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import re
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-HERE = Path(__file__).parent
+from epcore.learn.cuda.source import HEADERS, compiled, headers, host_source
+
 ORDERS = {"forward": 0, "reversed": 1, "shuffled": 2}
 CONTRACTED = "contracted"
 BUILDS = {
@@ -31,46 +27,20 @@ BUILDS = {
 _SCALARS: dict[str, Any] = {
     "int32": ctypes.c_int32, "float32": ctypes.c_float, "float64": ctypes.c_double, "uint64": ctypes.c_uint64
 }  # fmt: skip
-_STATIC_SHARED = re.compile(r"(?<!extern )__shared__\s+([\w:]+(?:\s+[\w:]+)*?)\s+(\w+)\s*((?:\[[^\]]+\]\s*)*);")
-_DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+([\w:]+(?:\s+[\w:]+)*?)\s+(\w+)\s*\[\s*\]\s*;")
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept between runs: EPCORE_HOST_CUDA_CACHE, or this user's folder among temporary files."""
-    default = Path(tempfile.gettempdir()) / f"epcore-cuda-on-host-{os.getuid()}"
-    folder = Path(os.environ.get("EPCORE_HOST_CUDA_CACHE", default))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
 
 
 def compile_shared_object(source: str, name: str, build: str) -> Path:
     """g++ -> a shared object in the cache, named after everything that went in. Raises RuntimeError with g++'s text."""
-    command = ["g++", "-std=c++17", "-shared", "-fPIC", f"-I{HERE}", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused",
+    command = ["g++", "-std=c++17", "-shared", "-fPIC", f"-I{HEADERS}", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused",
                "-fno-strict-aliasing", "-ffp-contract=off", *BUILDS[build]]  # fmt: skip
-    headers = "".join((HERE / header).read_text() for header in ("cuda_on_host.h", "fibers.h"))
-    key = hashlib.sha256("\0".join([*command, headers, source]).encode()).hexdigest()[:20]
-    target = cache_folder() / f"{name}-{key}.so"
-    if not target.exists():
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            written, compiled = Path(folder) / f"{name}.cpp", Path(folder) / target.name
-            written.write_text(source)
-            environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # g++ is not to be checked
-            arguments = [*command, str(written), "-o", str(compiled)]
-            result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
-            if result.returncode:
-                raise RuntimeError(f"{name} does not compile:\n{result.stderr}")
-            os.replace(compiled, target)
-    return target
+    return compiled(command, source, headers("cuda_on_host.h", "fibers.h"), name=name, suffix=".so")
 
 
 class HostModule:
     """Kernels of one source. code: CUDA C++; name_expressions: kernels wanted, with template arguments; build: of BUILDS."""
 
     def __init__(self, code: str, name_expressions: Sequence[str], *, name: str = "kernel", build: str = "") -> None:
-        body = _DYNAMIC_SHARED.sub(r"\1* \2 = coh::dynamic_shared<\1>();", code)
-        body = _STATIC_SHARED.sub(r"auto& \2 = coh::static_shared<\1\3, __COUNTER__>();", body)
-        exports = "".join(f"COH_EXPORT(coh_kernel{i}, {kernel})\n" for i, kernel in enumerate(name_expressions))
-        source = f'#include "cuda_on_host.h"\n#line 1 "{name}.cu"\n{body}\n{exports}'
+        source = host_source(code, name_expressions, name=name)
         self.library = ctypes.CDLL(str(compile_shared_object(source, name, build)))
         self.index = {kernel: i for i, kernel in enumerate(name_expressions)}
 

@@ -268,14 +268,14 @@ class TestExercise:
 
     def test_right(self, capsys: pytest.CaptureFixture[str]) -> None:
         code, said = self.check(FILE, capsys)
-        assert code == 0 and said.startswith("right: all gradients of hard_swish, in 2 cases")
+        assert code == 0 and said.startswith("right: all gradients of hard_swish, in 3 cases")
 
     @pytest.mark.parametrize(
         ("gradient", "message"),
         [
-            ("dy * np.clip(x + 3, 0, 6) / 6", "of the entries are wrong"),
-            ("-dy * np.where(x <= -3, 0, np.where(x >= 3, 1, (2 * x + 3) / 6))", "the sign is wrong"),
-            ("dy", "the operator's own derivative is missing"),
+            ("dy * np.clip(x + 3, 0, 6) / 6", "of its values are wrong, all of them where x < 3;"),
+            ("-dy * np.where(x <= -3, 0, np.where(x >= 3, 1, (2 * x + 3) / 6))", "dx: the right one with the wrong sign"),
+            ("dy", "dx: dy as it is"),
         ],
     )
     def test_wrong(self, gradient: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,20 @@
-// CUDA C++ for g++, for tests: the keywords, built-ins and intrinsics the kernels use, on top of the fibers of fibers.h.
+// CUDA C++ for g++: the keywords, built-ins and intrinsics the kernels use, on top of the fibers of fibers.h.
 //
-// host_module.py rewrites `__shared__ T name[n];` to coh::static_shared<T[n], id>() and `extern __shared__ T name[];` to
-// coh::dynamic_shared<T>(), and exports every kernel with COH_EXPORT.
+// source.py rewrites `__shared__ T name[n];` to COH_STATIC_SHARED(name, T[n]) and `extern __shared__ T name[];` to
+// coh::dynamic_shared<T>(), and exports every kernel with COH_EXPORT. With COH_WATCHED the fibers are in a file of their
+// own, watch.cpp, which sees every load and store of this one.
 #pragma once
 #include <cmath>
 #include <type_traits>
 #include <utility>
 
+#ifdef COH_WATCHED
+#include "watched.h"
+#else
 #include "fibers.h"
+#define COH_STATIC_SHARED(name, ...) coh::static_shared<__VA_ARGS__, __COUNTER__>()
+#endif
+#include "atomics.h"
 
 #define __global__
 #define __device__
@@ -16,14 +23,21 @@
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline)) /* include standard headers before this */
 #define __launch_bounds__(...)
+#define __ldg(p) (*(p))
+constexpr int warpSize = 32;
 
 // ---- barriers and warp shuffles ---------------------------------------------------------------------------------------
 #define __syncthreads() coh::sync_block(__LINE__)
-#define __syncwarp() coh::sync_warp(0xffffffffu, __LINE__)
+#define __syncwarp(...) coh::sync_warp(coh_mask(__VA_ARGS__), __LINE__)
+static inline unsigned coh_mask(unsigned mask = 0xffffffffu) { return mask; }
 static inline int coh_at(int s, int w) { return (coh::lane() & ~(w - 1)) | (s & (w - 1)); }
 static inline int coh_down(int d, int w) {
   const int l = coh::lane();
   return (l & (w - 1)) + d < w ? l + d : l;
+}
+static inline int coh_up(int d, int w) {
+  const int l = coh::lane();
+  return (l & (w - 1)) >= d ? l - d : l;
 }
 static inline int coh_xor(int m, int w) {
   const int l = coh::lane(), s = l ^ m;
@@ -35,6 +49,7 @@ static inline T coh_shuffle(int line, int (*source)(int, int), unsigned mask, T 
 }
 #define __shfl_sync(mask, v, ...) coh_shuffle(__LINE__, coh_at, mask, v, __VA_ARGS__)
 #define __shfl_down_sync(mask, v, ...) coh_shuffle(__LINE__, coh_down, mask, v, __VA_ARGS__)
+#define __shfl_up_sync(mask, v, ...) coh_shuffle(__LINE__, coh_up, mask, v, __VA_ARGS__)
 #define __shfl_xor_sync(mask, v, ...) coh_shuffle(__LINE__, coh_xor, mask, v, __VA_ARGS__)
 
 // ---- functions that CUDA has in the global namespace, for float and double ----------------------------------------------
@@ -42,6 +57,9 @@ using std::exp;
 using std::fabs;
 using std::isnan;
 using std::sqrt;
+#define __expf(x) std::exp(float(x))  // glibc has a function of this name
+#define __fdividef(a, b) (float(a) / float(b))
+#define rsqrtf(x) (1 / std::sqrt(float(x)))
 template <class A, class B>
 static inline auto min(A a, B b) -> std::common_type_t<A, B> {
   using T = std::common_type_t<A, B>;
@@ -67,6 +85,7 @@ template <auto K>
 static void thunk(void** p) {
   call<K>(p, K, indices(K));
 }
+#ifndef COH_WATCHED
 // "P4 f4 i4 ": pointer, float, integer and size in bytes of every parameter, so that Python can check the arguments
 template <class T>
 static void describe(std::string& text) {
@@ -83,8 +102,15 @@ static const char* signature(void (*)(A...)) {
   if (text.empty()) (describe<std::remove_const_t<A>>(text), ...);
   return text.c_str();
 }
+#endif
 }  // namespace coh
 
+#ifdef COH_WATCHED
+#define memcpy coh_memcpy /* calls of the C library have no callback */
+#define memset coh_memset
+#define COH_EXPORT(symbol, ...) \
+  extern "C" void symbol(void** arguments) { coh::thunk<&__VA_ARGS__>(arguments); }
+#else
 #ifdef COH_FLUSH_DENORMALS  // to zero, going in and coming out, as -ftz=true does
 #include <immintrin.h>
 struct Flush {
@@ -103,3 +129,4 @@ struct Flush {};
     return coh::launch(&coh::thunk<&__VA_ARGS__>, grid, block, shared, arguments, order, seed, error, size);          \
   }                                                                                                                   \
   extern "C" const char* symbol##_signature() { return coh::signature(&__VA_ARGS__); }
+#endif

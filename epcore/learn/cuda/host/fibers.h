@@ -41,15 +41,16 @@
 #define COH_ACQUIRE(p) (void)0
 #endif
 
-struct dim3 {
-  unsigned x, y, z;
-  constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
-};
-struct uint3 {
-  unsigned x, y, z;
-};
-static uint3 threadIdx, blockIdx;  // rewritten at every switch
-static dim3 blockDim, gridDim;
+#include "vector_types.h"
+
+#ifndef COH_WARP_RELEASED
+#define COH_WARP_RELEASED(first, mask) (void)0  // the lanes of a barrier are about to go on
+#endif
+#ifndef COH_LINKAGE
+#define COH_LINKAGE static
+#endif
+COH_LINKAGE uint3 threadIdx, blockIdx;  // rewritten at every switch
+COH_LINKAGE dim3 blockDim, gridDim;
 
 namespace coh {
 struct Error : std::runtime_error {
@@ -214,6 +215,7 @@ COH_SCHEDULER static void release_barriers() {
         }
       if (!all) continue;
       const unsigned mask = f.mask;
+      COH_WARP_RELEASED(w, mask);
       for (int j = 0; j < n; ++j)
         if (mask >> j & 1) fibers[w + j].state = READY;
       any = true;
@@ -247,6 +249,16 @@ static inline uint64_t random_number() {
   return rng;
 }
 
+#ifdef COH_OWN_RUN_READY
+static void run_ready(const std::vector<int>& sequence);
+#else
+// Every READY fiber, until it waits or ends.
+COH_SCHEDULER static void run_ready(const std::vector<int>& sequence) {
+  for (int i : sequence)
+    if (fibers[i].state == READY) go(&home, &fibers[i]);
+}
+#endif
+
 COH_SCHEDULER static void run_block() {
   std::vector<int> sequence(nthreads);
   for (int i = 0; i < nthreads; ++i) {
@@ -256,11 +268,9 @@ COH_SCHEDULER static void run_block() {
   for (;;) {
     if (order == 2)
       for (int i = nthreads - 1; i > 0; --i) std::swap(sequence[i], sequence[random_number() % (i + 1)]);
+    run_ready(sequence);
     int done = 0;
-    for (int i : sequence) {
-      if (fibers[i].state == READY) go(&home, &fibers[i]);
-      done += fibers[i].state == DONE;
-    }
+    for (int i = 0; i < nthreads; ++i) done += fibers[i].state == DONE;
     if (!failure.empty()) throw Error(failure);
     if (done == nthreads) return;
     release_barriers();
