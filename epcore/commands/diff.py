@@ -16,6 +16,7 @@ from epcore.commands.model import load_network, weights_file
 from epcore.commands.result import Result
 
 if TYPE_CHECKING:
+    from epcore.models import EfficientPose
     from epcore.port.compare import Difference
     from epcore.port.diff import Divergence, Report
     from epcore.port.gradients import GradientDivergence
@@ -49,7 +50,8 @@ def run(arguments: argparse.Namespace) -> Result:
     from epcore.port.store import read_vectors
 
     golden, port = read_golden(arguments.vectors), read_vectors(arguments.port)
-    lines, result = (_operators if golden.manifest["kind"] == "operators" else _network)(arguments, golden, port)
+    compared = {"operators": _operators, "pipeline": _pipeline, "network": _network}[golden.manifest["kind"]]
+    lines, result = compared(arguments, golden, port)
     return Result("\n".join(lines), result, code=0 if result["agrees"] else 1)
 
 
@@ -69,17 +71,30 @@ def _operators(arguments: argparse.Namespace, golden: Vectors, port: Vectors) ->
     return lines, {"agrees": not wrong, "compared": compared, "wrong": found}
 
 
-def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> tuple[list[str], dict[str, Any]]:
-    from epcore.port.diff import find_divergences
-    from epcore.port.match import match_port
-    from epcore.port.setting import Setting
-    from epcore.shapes import nchw_to_nhwc
+def _pipeline(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> tuple[list[str], dict[str, Any]]:
+    from epcore.commands.diff_pipeline import pipeline_report
+
+    return pipeline_report(golden, port, _model(arguments, golden))
+
+
+def _model(arguments: argparse.Namespace, golden: Vectors) -> EfficientPose:
+    """With the weights that the vectors were made with. Raises ValueError for others."""
     from epcore.weights_tools.manifest import file_sha256
 
     manifest = golden.manifest
     model = load_network(manifest["variant"], arguments.weights)
     if file_sha256(weights_file(manifest["variant"], arguments.weights)) != manifest["weights_sha256"]:
         raise ValueError(f"{arguments.vectors} was made with other weights: give the same file with --weights")
+    return model
+
+
+def _network(arguments: argparse.Namespace, golden: Vectors, port: Vectors) -> tuple[list[str], dict[str, Any]]:
+    from epcore.port.diff import find_divergences
+    from epcore.port.match import match_port
+    from epcore.port.setting import Setting
+    from epcore.shapes import nchw_to_nhwc
+
+    manifest, model = golden.manifest, _model(arguments, golden)
     x = golden.arrays["input"].astype(np.float64)
     x = nchw_to_nhwc(x) if manifest["layout"] == "NCHW" else x
     shapes = model.graph.shapes(x.shape[0], x.shape[1:])

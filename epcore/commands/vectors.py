@@ -18,6 +18,7 @@ from epcore.models import EfficientPose
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "--output", named=True, required=True, help="receives the vectors and their manifest: .npz or .h5")
     add_model_arguments(parser, backend=False)
+    parser.add_argument("--pipeline", action="store_true", help="pictures to x and maps to keypoints instead of layers")
     parser.add_argument("--operators", action="store_true", help="every operator at small shapes instead of a network")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--input", type=Input, metavar="X.npy", help="preprocessed float32 (N,H,W,3)")
@@ -42,9 +43,19 @@ def run(arguments: argparse.Namespace) -> Result:
     from epcore.weights_tools.manifest import file_sha256
 
     check_suffix(arguments.output)
-    if arguments.operators:
+    if arguments.pipeline and arguments.operators:
+        raise ValueError("--pipeline and --operators are both given, expected one of them")
+    if arguments.pipeline:
+        from epcore.port.pipeline.golden import pipeline_vectors
+
+        model = load_model(arguments)
+        vectors = pipeline_vectors(model, seed=arguments.seed)
+        sha256 = file_sha256(weights_file(arguments.model, arguments.weights))
+        facts: dict[str, Any] = {"variant": arguments.model, "weights_sha256": sha256}
+        what = f"{len(vectors.manifest['cases'])} cases around {model.name}"
+    elif arguments.operators:
         vectors = operator_vectors(layout=arguments.layout, dtype=arguments.dtype, seed=arguments.seed)
-        facts: dict[str, Any] = {}
+        facts = {}
         what = f"{len(vectors.manifest['cases'])} cases of {len({case['op'] for case in vectors.manifest['cases']})} operators"
     else:
         model = load_model(arguments)

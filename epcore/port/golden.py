@@ -11,8 +11,10 @@ import numpy as np
 from epcore.base.files import decoding
 from epcore.ops import OPS
 from epcore.port.operators import inputs_of, our_arrays
+from epcore.port.pipeline.golden import KIND
 from epcore.port.store import Vectors, read_vectors
 from epcore.port.vectors import FORMAT, LAYOUTS
+from epcore.pose.preprocess import PREPROCESSING, Geometry
 
 _MODES = ("inference", "training")
 
@@ -29,8 +31,11 @@ def read_golden(path: str | PathLike[str]) -> Vectors:
     with decoding(name):
         manifest = _Entry("the manifest", golden.manifest)
         manifest.one_of("layout", LAYOUTS)
-        if manifest.one_of("kind", ("network", "operators")) == "network":
+        kind = manifest.one_of("kind", ("network", "operators", KIND))
+        if kind == "network":
             _check_network(manifest, golden.arrays)
+        elif kind == KIND:
+            _check_pipeline(manifest, golden.arrays)
         else:
             for number, case in enumerate(manifest.get("cases", list)):
                 _check_case(_Entry(f"case {number}", case), golden)
@@ -77,6 +82,27 @@ def _check_network(manifest: _Entry, arrays: Mapping[str, np.ndarray]) -> None:
     for name in maps:
         if name not in arrays or arrays[name].ndim != 4:
             raise ValueError(f"it has no map {name!r:.60}")
+
+
+def _check_pipeline(manifest: _Entry, arrays: Mapping[str, np.ndarray]) -> None:
+    manifest.get("variant", str)
+    manifest.get("weights_sha256", str)
+    manifest.one_of("preprocessing", tuple(PREPROCESSING))
+    size = manifest.get("size", int)
+    for number, fields in enumerate(manifest.get("cases", list)):
+        case = _Entry(f"case {number}", fields)
+        name = case.get("name", str)
+        case.get("person", bool)
+        if any(case.get(field, int) < 0 for field in Geometry.__dataclass_fields__):
+            raise ValueError(f"{case.where} has a negative place")
+        expected = {f"maps/{name}": 3, f"points/{name}": 2}
+        if f"pictures/{name}" in arrays:
+            expected |= {f"pictures/{name}": 3, f"x/{name}": 3}
+            if f"x/{name}" in arrays and arrays[f"x/{name}"].shape != (size, size, 3):
+                raise ValueError(f"x/{name} has shape {arrays[f'x/{name}'].shape}, expected {(size, size, 3)}")
+        for key, axes in expected.items():
+            if key not in arrays or arrays[key].ndim != axes or not arrays[key].size:
+                raise ValueError(f"it has no array {key!r:.60} of {axes} axes")
 
 
 def _check_case(case: _Entry, golden: Vectors) -> None:

@@ -13,26 +13,28 @@ GREY = 200
 
 @dataclass(frozen=True)
 class PictureCase:
-    """picture (H,W,3) uint8, RGB, upright. what: why it is there."""
+    """picture (H,W,3) uint8, RGB, upright. what: why it is there. person: somebody is in it, whose keypoints mean something."""
 
     name: str
     what: str
     picture: np.ndarray
+    person: bool = False
 
 
 def picture_cases(seed: int) -> list[PictureCase]:
     """Figures in pictures that shrink, grow, are higher or wider than they are long by an odd number of pixels; noise; an even
     grey; and lines, whose images are the taps of the resize."""
     rng = np.random.default_rng(seed)
-    figures = [SyntheticFigures(3, seed=seed, split="test", size=size).record(i).image for i, size in enumerate((420, 300, 90))]
+    records = [SyntheticFigures(3, seed=seed, split="test", size=size).record(i) for i, size in enumerate((420, 300, 90))]
+    figures = [np.asarray(record.image) for record in records]
     noise = rng.integers(0, 256, (97, 64, 3), np.uint8)
     grey = np.full((301, 301, 3), GREY, np.uint8)
     lines = np.zeros((301, 401, 3), np.uint8)
     lines[::43] = lines[:, ::57] = 255
     return [
-        PictureCase("wide", "a figure, 420x331: shrinks, padded above and below by odd numbers", figures[0][44:375]),
-        PictureCase("high", "a figure, 201x300: shrinks, padded left and right", figures[1][:, 50:251]),
-        PictureCase("small", "a figure, 90x90: grows", figures[2]),
+        PictureCase("wide", "a figure, 420x331: shrinks, padded above and below by odd numbers", figures[0][44:375], True),
+        PictureCase("high", "a figure, 201x300: shrinks, padded left and right", figures[1][:, 50:251], True),
+        PictureCase("small", "a figure, 90x90: grows", figures[2], True),
         PictureCase("noise", "64x97: nothing but edges", noise),
         PictureCase("grey", f"all {GREY}: a level that weights summing to less than 1 lose when levels are truncated", grey),
         PictureCase("lines", "white lines on black: what becomes of one is the kernel of the resize", lines),

@@ -7,7 +7,7 @@
     points/<case>     (J,2) float64: x, y of the keypoints, pixels of the picture
     scores/<case>     (J,) float64
 
-The manifest has each case's place in the square (`Geometry`). "spikes" has maps alone.
+The manifest has each case's place in the square (`Geometry`), and whether a person is in it. "spikes" has maps alone.
 """
 
 from __future__ import annotations
@@ -36,15 +36,17 @@ def pipeline_vectors(model: Network, *, seed: int = 0) -> Vectors:
     vectors = Vectors()
     cases: list[dict[str, Any]] = []
     compute, size = engine(model), model.resolution
+    if not isinstance(size, int):
+        raise ValueError(f"the network takes input of {size} pixels, expected a square")
     for case in picture_cases(seed):
         levels, geometry = fit_square(case.picture, size)
         x, _ = preprocess_pixels(case.picture, size, model.preprocessing)
         maps = to_numpy(compute(x).final)[0]
         vectors.arrays |= {f"pictures/{case.name}": case.picture, f"levels/{case.name}": levels, f"x/{case.name}": x[0]}
-        cases.append(_with_keypoints(vectors, case.name, case.what, maps, geometry))
+        cases.append(_with_keypoints(vectors, case.name, case.what, maps, geometry) | {"person": case.person})
     extra = spikes(len(KEYPOINTS), size, seed)
     geometry = Geometry.fit(extra.width, extra.height, size)
-    cases.append(_with_keypoints(vectors, extra.name, extra.what, extra.maps, geometry))
+    cases.append(_with_keypoints(vectors, extra.name, extra.what, extra.maps, geometry) | {"person": False})
     vectors.manifest = {
         "epcore_format": FORMAT, "kind": KIND, "layout": "NHWC", "size": size, "preprocessing": model.preprocessing,
         "keypoints": list(KEYPOINTS), "seed": seed, "cases": cases,

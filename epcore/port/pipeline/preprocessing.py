@@ -1,42 +1,29 @@
 """Which way of preparing a picture gives a port's x.
 
 What can be solved for is: how grey levels became numbers, channel by channel, which channel is which, and what the padding
-holds. What cannot is tried: how pictures are resized, where they lie, what becomes of fractions of levels, and the symmetries of
-a square. A way explains x where it gives every level of the port, but for those that rounding in float32 can turn into their
-neighbour.
+holds. What cannot is tried: how pictures are resized, where they lie, what becomes of fractions of levels, and the symmetries
+of a square. A way explains x where it gives every level of the port, but for those that rounding in float32 can turn into
+their neighbour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from itertools import combinations, permutations
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 
+from epcore.port.pipeline.otherwise import Choices, ways
 from epcore.port.pipeline.resizing import RELEASE, RESIZES
 from epcore.pose.preprocess import PREPROCESSING, Geometry
 
 FLIPPED = 0.004  # the share of levels that may be neighbours: those whose exact value float32 cannot tell from a whole number
 NEIGHBOURS = 0.3  # the share where integers are rounded: OpenCV's 11 bits of each weight are a quarter of a level in all
-_MISTAKES = 2  # tried at once, beside those that are solved for
 SLACK = 1e-9  # added before truncation, `epcore.pose.resample.ROUNDING`
+ROUNDED, KEPT = "fractions of levels are rounded", "fractions of levels are kept"
 
-PLACES = {
-    "centred, its shape kept": "its shape is kept, and it lies in the middle",
-    "in the upper left corner": "it lies in the middle",
-    "in the middle, the larger half of odd padding left and above": "of odd padding the smaller half is left and above",
-    "stretched to the square": "its shape is kept",
-    "cut to the square in its middle": "all of it is shown, with black beside it",
-}
-CENTRED = next(iter(PLACES))
-FRACTIONS = {
-    "cut off": "levels are truncated",
-    "cut off after rounding errors of float32": f"{SLACK:g} is added before levels are truncated: an even grey stays what it is",
-    "rounded": "levels are truncated",
-    "kept": "levels are truncated to whole numbers",
-}
-SYMMETRIES = {
+SYMMETRIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "upright": lambda x: x,
     "flipped left to right": lambda x: x[:, ::-1],
     "flipped upside down": lambda x: x[::-1],
@@ -47,49 +34,26 @@ SYMMETRIES = {
     "rows and columns exchanged, then turned by 180 degrees": lambda x: x.swapaxes(0, 1)[::-1, ::-1],
 }
 
-
-@dataclass(frozen=True)
-class Way:
-    """How a picture becomes levels in a square. Defaults: the release's."""
-
-    resize: str = RELEASE
-    place: str = CENTRED
-    fractions: str = "cut off"
-    symmetry: str = "upright"
-
-    def said(self) -> list[tuple[str, str]]:
-        """(what is done otherwise, what is right)."""
-        right = Way()
-        found = []
-        if self.resize != right.resize:
-            found.append((f"resized: {self.resize}", f"resized: {RELEASE}, borders mirrored (`epcore.pose.preprocess`)"))
-        if self.place != right.place:
-            found.append((f"the picture is {self.place}", PLACES[self.place]))
-        if self.fractions != right.fractions:
-            found.append((f"fractions of levels are {self.fractions}", FRACTIONS[self.fractions]))
-        if self.symmetry != right.symmetry:
-            found.append((f"the picture is {self.symmetry}", "it is upright"))
-        return found
-
-
-CHOICES = {"resize": RESIZES, "place": PLACES, "fractions": FRACTIONS, "symmetry": SYMMETRIES}
-
-
-def ways() -> Iterator[Way]:
-    """The right one first, then those with one choice made otherwise, then with two."""
-    right = Way()
-    names = [field.name for field in fields(Way)]
-    for count in range(_MISTAKES + 1):
-        for changed in combinations(names, count):
-            yield from _otherwise(right, changed)
-
-
-def _otherwise(way: Way, names: tuple[str, ...]) -> Iterator[Way]:
-    if not names:
-        yield way
-        return
-    for choice in list(CHOICES[names[0]])[1:]:
-        yield from _otherwise(replace(way, **{names[0]: choice}), names[1:])
+_MEANT = f"resized: {RELEASE}, borders mirrored (`epcore.pose.preprocess`)"
+CHOICES: dict[str, dict[str, str]] = {
+    "resize": {f"resized: {name}": _MEANT for name in RESIZES},
+    "place": {
+        "the picture is centred, its shape kept": "",
+        "the picture is in the upper left corner": "it lies in the middle",
+        "the picture is in the middle, the larger half of odd padding left and above": "the smaller half is left and above",
+        "the picture is stretched to the square": "its shape is kept",
+        "the picture is cut to the square in its middle": "all of it is shown, with black beside it",
+    },
+    "fractions": {
+        "fractions of levels are cut off": "",
+        "fractions of levels are cut off after rounding errors of float32": (
+            f"{SLACK:g} is added before levels are truncated: an even grey stays what it is"
+        ),
+        ROUNDED: "levels are truncated",
+        KEPT: "levels are truncated to whole numbers",
+    },
+    "symmetry": {f"the picture is {name}": "it is upright" for name in SYMMETRIES},
+}
 
 
 class Levels:
@@ -99,34 +63,37 @@ class Levels:
         self.picture, self.size = picture, size
         self._resized: dict[tuple[str, int, int, bool], np.ndarray] = {}
 
-    def of(self, way: Way) -> tuple[np.ndarray, np.ndarray]:
-        picture, geometry = self._placed(way.place)
-        key = way.resize, geometry.resized_height, geometry.resized_width, picture is self.picture
+    def of(self, way: Choices) -> tuple[np.ndarray, np.ndarray]:
+        picture, geometry = self._placed(way.chosen["place"])
+        name = way.chosen["resize"].removeprefix("resized: ")
+        key = name, geometry.resized_height, geometry.resized_width, picture is self.picture
         if key not in self._resized:
-            self._resized[key] = RESIZES[way.resize](picture, (geometry.resized_height, geometry.resized_width))
+            self._resized[key] = RESIZES[name](picture, (geometry.resized_height, geometry.resized_width))
         resized = self._resized[key]
-        if way.fractions != "kept":
-            whole = {"cut off": resized + SLACK, "rounded": resized + 0.5}.get(way.fractions, resized - 1e-4)
+        fractions = way.chosen["fractions"]
+        if fractions != KEPT:
+            added = {next(iter(CHOICES["fractions"])): SLACK, ROUNDED: 0.5}
+            whole = resized + added.get(fractions, -1e-4)
             resized = np.clip(np.floor(whole), 0, 255)
         levels, inside = np.zeros((self.size, self.size, 3)), np.zeros((self.size, self.size), bool)
         rows = slice(geometry.top, geometry.top + geometry.resized_height)
         columns = slice(geometry.left, geometry.left + geometry.resized_width)
         levels[rows, columns], inside[rows, columns] = resized, True
-        turn = SYMMETRIES[way.symmetry]
+        turn = SYMMETRIES[way.chosen["symmetry"].removeprefix("the picture is ")]
         return turn(levels), turn(inside)
 
     def _placed(self, place: str) -> tuple[np.ndarray, Geometry]:
         H, W, _ = self.picture.shape
         right = Geometry.fit(W, H, self.size)
         match place:
-            case "in the upper left corner":
+            case "the picture is in the upper left corner":
                 return self.picture, replace(right, left=0, top=0)
-            case "in the middle, the larger half of odd padding left and above":
+            case "the picture is in the middle, the larger half of odd padding left and above":
                 beside, above = self.size - right.resized_width, self.size - right.resized_height
                 return self.picture, replace(right, left=-(-beside // 2), top=-(-above // 2))
-            case "stretched to the square":
+            case "the picture is stretched to the square":
                 return self.picture, Geometry(W, H, self.size, self.size, self.size, 0, 0)
-            case "cut to the square in its middle":
+            case "the picture is cut to the square in its middle":
                 side = min(H, W)
                 top, left = (H - side) // 2, (W - side) // 2
                 return self.picture[top : top + side, left : left + side], Geometry.fit(side, side, self.size)
@@ -147,7 +114,7 @@ class Found:
     """A way that explains x. padding: what the padding holds in each channel, None where nothing is padded or the picture's
     black is there."""
 
-    way: Way
+    way: Choices
     scaling: Scaling
     padding: tuple[float, float, float] | None
     flipped: float
@@ -164,15 +131,15 @@ def explain(port: Mapping[str, np.ndarray], levels: Mapping[str, Levels]) -> lis
     if not given:
         return found
     first = max(given, key=lambda name: float(given[name].std()))  # which tells most ways apart, and the others are not tried
-    for way in ways():
-        if found and len(way.said()) > len(found[0].way.said()):
+    for way in ways(CHOICES):
+        if found and len(way.said) > len(found[0].way.said):
             break
         if _fit(way, {first: given[first]}, levels, step=7) is not None and (each := _fit(way, given, levels)) is not None:
             (found if each.flipped <= FLIPPED else near).append(each)
-    return found or sorted(near, key=lambda each: (each.flipped, len(each.way.said())))[:1]
+    return found or sorted(near, key=lambda each: (each.flipped, len(each.way.said)))[:1]
 
 
-def _fit(way: Way, port: Mapping[str, np.ndarray], levels: Mapping[str, Levels], step: int = 1) -> Found | None:
+def _fit(way: Choices, port: Mapping[str, np.ndarray], levels: Mapping[str, Levels], step: int = 1) -> Found | None:
     """step: of the pixels looked at."""
     given = {name: levels[name].of(way) for name in port}
     ours = np.concatenate([square[inside][::step] for square, inside in given.values()])
@@ -185,8 +152,10 @@ def _fit(way: Way, port: Mapping[str, np.ndarray], levels: Mapping[str, Levels],
     # Of numbers in float32: those of the level itself, and those around the mean that was subtracted.
     bound = 1e-3 + 2.0**-21 * (np.abs(theirs).max() + np.abs(offset).max()) / np.abs(factor).min()
     flipped = float((errors > bound).mean())
-    whole = way.fractions != "kept"
-    if errors.max() > (1 + bound if whole else bound) or flipped > (NEIGHBOURS if way.fractions == "rounded" else FLIPPED):
+    fractions = way.chosen["fractions"]
+    if errors.max() > (bound if fractions == KEPT else 1 + bound) or flipped > (
+        NEIGHBOURS if fractions == ROUNDED else FLIPPED
+    ):
         return None
     beside = np.concatenate([port[name][~inside] for name, (_, inside) in given.items()])
     if not len(beside):
@@ -200,7 +169,7 @@ def _fit(way: Way, port: Mapping[str, np.ndarray], levels: Mapping[str, Levels],
 
 def _scaling(ours: np.ndarray, theirs: np.ndarray) -> Scaling | None:
     """By least squares for every pair of channels; of all assignments the one with the smallest errors, ours where it is as
-    good. """
+    good."""
     fits = [[_line(ours[:, c], theirs[:, d]) for c in range(3)] for d in range(3)]
     orders = sorted(permutations(range(3)), key=lambda order: (order != (0, 1, 2), order))
     costs = [sum(fits[d][order[d]][2] for d in range(3)) for order in orders]
@@ -214,8 +183,8 @@ def _scaling(ours: np.ndarray, theirs: np.ndarray) -> Scaling | None:
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """factor, offset and the mean square of what is left, in levels; the line of the half of the values that lies on it best, so
-    that neighbouring levels do not bend it."""
+    """factor, offset and the mean square of what is left, in levels. The line is that of the half of the values that lie on it
+    best, so that neighbouring levels do not bend it."""
     kept = np.ones(len(x), bool)
     factor = offset = 0.0
     for _ in range(3):
@@ -228,14 +197,14 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
         if not factor:
             return 0.0, 0.0, np.inf
         errors = np.abs(y - offset - factor * x)
-        kept = errors <= np.quantile(errors, 0.5)
+        kept = errors <= np.quantile(errors, 0.5) + 1e-3 * abs(factor)
     return factor, offset, float(np.square((y - offset) / factor - x).mean())
 
 
 def said_of(found: Found, preprocessing: str) -> list[tuple[str, str]]:
     """(what is done otherwise, what is right), of everything that a way explains. preprocessing: the right one."""
     mean, std = (np.asarray(each) for each in PREPROCESSING[preprocessing])
-    said = found.way.said()
+    said = list(found.way.said)
     if found.flipped > FLIPPED:
         said = [(f"{what} (but for {found.flipped:.1%} of the levels, which are neighbours)", right) for what, right in said]
     scaling = found.scaling
@@ -244,8 +213,8 @@ def said_of(found: Found, preprocessing: str) -> list[tuple[str, str]]:
     factor, offset = np.array(scaling.factor), np.array(scaling.offset)
     right_factor, right_offset = 1 / (255 * std), -mean / std
     if not (np.allclose(factor, right_factor, rtol=1e-5) and np.allclose(offset, right_offset, rtol=1e-5, atol=1e-5)):
-        said.append((f"x is {_numbers(factor)} x level {_signed(offset)}{_meaning(found, mean, std)}",
-                     f"x = (level / 255 - mean) / std is {_numbers(right_factor)} x level {_signed(right_offset)}"))  # fmt: skip
+        right = f"x = (level / 255 - mean) / std is {_numbers(right_factor)} x level {_signed(right_offset)}"
+        said.append((f"x is {_numbers(factor)} x level {_signed(offset)}{_meaning(found, mean, std)}", right))
     if found.padding is not None:
         said.append((f"the padding holds {_numbers(np.array(found.padding))}: it was put there after levels became numbers",
                      "the padding is black before that, so that x is not 0 there"))  # fmt: skip

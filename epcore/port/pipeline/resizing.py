@@ -31,7 +31,7 @@ def _separable(weights: Callable[[int, int], np.ndarray]) -> Resize:
     def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         rows, columns = weights(picture.shape[0], size[0]), weights(picture.shape[1], size[1])
         resized: np.ndarray = np.einsum("ih,hwc->iwc", rows, picture.astype(np.float64), optimize=True)
-        return np.einsum("jw,iwc->ijc", columns, resized, optimize=True)
+        return np.asarray(np.einsum("jw,iwc->ijc", columns, resized, optimize=True))
 
     return resize
 
