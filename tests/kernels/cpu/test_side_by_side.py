@@ -22,7 +22,6 @@ from epcore.kernels.cpu import side_by_side
 from epcore.kernels.cpu.cache import is_kept
 from epcore.kernels.cpu.side_by_side import Job, compile_along, compile_side_by_side
 from epcore.pose import peaks, resample
-from epcore.threads import get_threads, set_threads
 
 NAMES = ("one", "two", "three", "four")
 # Each takes a moment, so that the one process cannot have taken all before the other is there.
@@ -53,10 +52,9 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.M
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "kept"))
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
     monkeypatch.syspath_prepend(folder)
-    threads = get_threads()
-    set_threads(2)
+    monkeypatch.setattr("epcore.threads._chosen", None)
+    monkeypatch.setenv("EPCORE_THREADS", "2")
     yield import_module(name)
-    set_threads(threads)
     sys.modules.pop(name)
 
 
@@ -111,7 +109,7 @@ def test_where_no_other_process_helps(
 
     match why:
         case "one thread":
-            set_threads(1)
+            monkeypatch.setenv("EPCORE_THREADS", "1")
             monkeypatch.setattr(side_by_side, "_start", None)
         case "little memory":
             monkeypatch.setattr(side_by_side, "memory_limit", lambda: 2 * side_by_side.PROCESS_BYTES - 1)
