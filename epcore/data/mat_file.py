@@ -29,7 +29,9 @@ def load_mat(path: str | os.PathLike[str], names: list[str], **options: Any) -> 
     try:
         content = loadmat(path, variable_names=names, **options)
     except Exception as error:  # the reader meets damaged bytes with whatever exception it runs into
-        raise ValueError(f"{os.fspath(path)} is not a readable .mat file: {str(error) or type(error).__name__}") from None
+        # A division by zero is nothing that it says of a file: what it divided by came from damaged bytes.
+        what = "is damaged, and no readable" if isinstance(error, ArithmeticError) else "is not a readable"
+        raise ValueError(f"{os.fspath(path)} {what} .mat file: {str(error) or type(error).__name__}") from None
     return {name: content[name] for name in names if name in content}
 
 

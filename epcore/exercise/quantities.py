@@ -23,8 +23,11 @@ def quantities(problem: Problem) -> dict[str, float]:
     x, y = np.shape(problem.case.arrays[0]), np.shape(problem.y)
     if len(x) == 4:
         named |= {"N": x[0], "H": x[1], "W": x[2], "C": x[3]}
-    if len(y) == 4 and y[1:] != x[1:]:
-        named |= {name: n for name, n, m in zip(("OH", "OW", "Cout"), y[1:], x[1:], strict=True) if n not in (1, m)}
+    if len(x) == len(y) == 4:
+        if problem.op.kernel_axes or "stride" in problem.attributes or "size" in problem.attributes:
+            named |= {"OH": y[1], "OW": y[2]}
+        if problem.op.kernel_axes and not problem.op.kernel_axes.depthwise:
+            named["Cout"] = y[3]
     if problem.op.kernel_axes:
         named["k"] = problem.case.arrays[1].shape[0]
     for name, value in problem.attributes.items():
@@ -59,7 +62,7 @@ def name_of(values: Sequence[float], problems: Sequence[Problem]) -> Factor | No
     if not np.isfinite(found).all():
         return None
     if np.abs(found - found[0]).max() <= _NEAR * max(1.0, abs(found[0])):
-        number = plain_number(float(found[0]))
+        number = plain_number(float(found[0]), len(found))
         return None if number is None else Factor(str(number), lambda _: float(number))
     if len(found) < 2 or (found == 0).any() or len(set(np.sign(found))) > 1:
         return None
@@ -93,11 +96,12 @@ def _product(exponents: dict[str, int], constant: Fraction, sign: float) -> Fact
     return Factor(("-" if sign < 0 else "") + _text(tuple(used), list(used.values()), constant), of)
 
 
-def plain_number(value: float) -> Fraction | None:
-    """A fraction of small numbers that it is, if it is one."""
-    fraction = Fraction(value).limit_denominator(16)
+def plain_number(value: float, cases: int) -> Fraction | None:
+    """A fraction of small numbers that it is, if it is one. Of one case alone, which has such numbers for sizes, of up to 4."""
+    above, below = (64, 16) if cases > 1 else (4, 4)
+    fraction = Fraction(value).limit_denominator(below)
     near = abs(float(fraction) - value) <= _NEAR * max(abs(value), 1e-3)
-    return fraction if near and abs(fraction.numerator) <= 64 else None
+    return fraction if near and abs(fraction.numerator) <= above else None
 
 
 @lru_cache

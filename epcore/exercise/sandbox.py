@@ -16,7 +16,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 
 from epcore.base.child import ONE_THREAD
-from epcore.base.interpreter import interpreter
+from epcore.base.interpreter import import_path, interpreter, package_path
 from epcore.base.plain import decode, encode
 from epcore.exercise.values import pack, unpack
 
@@ -111,8 +110,8 @@ def run_calls(
     with open(name, "rb"):
         pass
     start = {
-        "path": [os.path.abspath(entry) for entry in sys.path if entry],
-        "package": [os.path.abspath(folder) for folder in sys.modules["epcore"].__path__],
+        "path": import_path(),
+        "package": package_path(),
         "file": name,
         "seconds": limits.seconds,
         "memory": limits.memory,

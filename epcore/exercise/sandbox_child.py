@@ -123,7 +123,7 @@ def _only(tools: list[str]) -> None:
             refuse(name, str(sys._getframe(1).f_globals.get("__name__", "")).partition(".")[0])
         return usual_module(name, package)
 
-    builtins.__import__ = guarded  # type: ignore[assignment]
+    builtins.__import__ = importlib.__import__ = guarded  # type: ignore[assignment]
     importlib.import_module = import_module
 
 

@@ -99,9 +99,7 @@ OPEN = "{'descr': '<f4', 'fortran_order': False, 'shape': (((((1,), }"
 
 RECIPES: dict[str, Recipe] = {
     **{
-        f"flipped bit of a .mat, {place}": Recipe(
-            "mpii", "a.mat", partial(flipped, "mpii", "plain.mat", place, bit), "damaged|not a readable"
-        )
+        f"flipped bit of a .mat, {place}": Recipe("mpii", "a.mat", partial(flipped, "mpii", "plain.mat", place, bit), "damaged")
         for place, bit in ((9297, 7), (692, 1), (3977, 1))
     },
     "cells that are not there": Recipe("mpii", "a.mat", mat_of_cells, "memory|readable"),

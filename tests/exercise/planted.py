@@ -600,6 +600,13 @@ PLANTED = (
         r"dy of the first of its samples only",
         False,
     ),
+    Planted(
+        "conv2d",
+        "dw as a mean over the places of the output",
+        (("return dx, dw, db", "return dx, dw / (dy.shape[1] * dy.shape[2]), db"),),
+        r"1 / \(OH \* OW\)",
+        True,
+    ),
 )
 
 

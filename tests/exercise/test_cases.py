@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from math import gcd, isclose
 
 import numpy as np
@@ -61,6 +62,20 @@ def test_no_two_sizes_agree_in_all_cases(op: str) -> None:
         assert len({each[a] for each in table}) > 1, a
         for b in sizes[i + 1 :]:
             assert not all(isclose(each[a], each[b]) for each in table), (a, b)
+
+
+@every_operator
+def test_no_product_of_two_sizes_is_the_same_in_all_cases_of_a_variant(op: str) -> None:
+    """Else a factor of, say, 1 / (OH * OW) would be a plain number where one variant alone is wrong."""
+    variants: dict[str, list[dict[str, float]]] = {}
+    for problem in problems(op):
+        attributes = {name: value for name, value in problem.case.attributes.items() if isinstance(value, (str, int))}
+        variants.setdefault(repr(attributes), []).append(quantities(problem))
+    for cases_of_it in variants.values():
+        if len(cases_of_it) > 1:
+            sizes = [name for name in ("N", "H", "W", "C", "OH", "OW", "Cout") if name in cases_of_it[0]]
+            for a, b in combinations(sizes, 2):
+                assert len({each[a] * each[b] for each in cases_of_it}) > 1, (op, a, b)
 
 
 @every_operator

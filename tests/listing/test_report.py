@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from families import executable, run
 from places import ROOT
 
 from epcore.backend import kernel_module
 from epcore.cli import main
 from epcore.inference.steps import kinds
 from epcore.inference.steps.depthwise import STRIP
-from epcore.kernels.cpu.processor import FUSED_MULTIPLY_ADD, LANES, PROCESSOR, STRIP_PIXELS
+from epcore.kernels.cpu.processor import FUSED_MULTIPLY_ADD, LANES, PROCESSOR
 from epcore.listing.compiled import operator_run, step_kernels
 from epcore.listing.report import report
 from epcore.ops import OPS
@@ -82,13 +84,19 @@ def test_an_error_in_an_operator_ends_the_watching(monkeypatch: pytest.MonkeyPat
     assert sys.getprofile() is None
 
 
-@fused_x86
-def test_depthwise_sums_with_multiply_adds(capsys: pytest.CaptureFixture[str]) -> None:
-    """The example is 5x5, stride 2: a kernel row of a strip is 5 multiply-adds for each of half a strip's pixels. How many rows
-    are in one straight piece, and which of the next begin in it, is for LLVM's model of the processor."""
-    assert main(["kernel", "depthwise_conv2d", "--assembly"]) == 0
-    listing = capsys.readouterr().out.partition("vector multiply-adds\n")[2]
-    assert 5 * STRIP_PIXELS // 2 <= listing.count("vfmadd") <= 5 * 5 * STRIP_PIXELS // 2
+@pytest.mark.parametrize(("cpu", "strip", "rows"), [("haswell", 4, 2), ("skylake-avx512", 8, 1)])
+def test_depthwise_sums_with_multiply_adds(cpu: str, strip: int, rows: int, tmp_path: Path) -> None:
+    """The example is 5x5, stride 2: a kernel row of a strip is 5 multiply-adds for each of half a strip's pixels.
+
+    strip: pixels of one. rows: of the window, that LLVM takes at once for this processor: for others it differs.
+    """
+    if why := executable()[cpu]:
+        pytest.skip(why)
+    result = run(cpu, tmp_path, "-m", "epcore", "kernel", "depthwise_conv2d", "--assembly")
+    assert result.returncode == 0, result.stderr
+    assert re.search(rf"strip +{strip} ", result.stdout)
+    listing = result.stdout.partition("vector multiply-adds\n")[2]
+    assert listing.count("vfmadd") == 5 * strip // 2 * rows
     assert "correlate" not in listing
 
 

@@ -17,12 +17,13 @@ import numpy as np
 from epcore.port.pipeline.otherwise import Choices, ways
 from epcore.port.pipeline.resizing import RELEASE, RESIZES
 from epcore.pose.preprocess import PREPROCESSING, Geometry
+from epcore.pose.resample import ROUNDING
 
 FLIPPED = 0.004  # the share of levels that may be neighbours: those whose exact value float32 cannot tell from a whole number
 NEIGHBOURS = 0.3  # the share where integers are rounded: OpenCV's 11 bits of each weight are a quarter of a level in all
-SLACK = 1e-9  # added before truncation, `epcore.pose.resample.ROUNDING`
-ROUNDED, KEPT = "fractions of levels are rounded", "fractions of levels are kept"
+CUT_OFF, ROUNDED, KEPT = (f"fractions of levels are {what}" for what in ("cut off", "rounded", "kept"))
 
+Placed = tuple[np.ndarray, Geometry]
 SYMMETRIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "upright": lambda x: x,
     "flipped left to right": lambda x: x[:, ::-1],
@@ -34,20 +35,49 @@ SYMMETRIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "rows and columns exchanged, then turned by 180 degrees": lambda x: x.swapaxes(0, 1)[::-1, ::-1],
 }
 
-_MEANT = f"resized: {RELEASE}, borders mirrored (`epcore.pose.preprocess`)"
+
+def _fit_in(picture: np.ndarray, size: int) -> Geometry:
+    return Geometry.fit(picture.shape[1], picture.shape[0], size)
+
+
+def _other_half(picture: np.ndarray, size: int) -> Placed:
+    right = _fit_in(picture, size)
+    beside, above = size - right.resized_width, size - right.resized_height
+    return picture, replace(right, left=-(-beside // 2), top=-(-above // 2))
+
+
+def _cut_out(picture: np.ndarray, size: int) -> Placed:
+    H, W, _ = picture.shape
+    side = min(H, W)
+    top, left = (H - side) // 2, (W - side) // 2
+    middle = picture[top : top + side, left : left + side]
+    return middle, _fit_in(middle, size)
+
+
+# What of a picture is shown, and where: (picture, size of the square).
+PLACES: dict[str, Callable[[np.ndarray, int], Placed]] = {
+    "the picture is centred, its shape kept": lambda p, size: (p, _fit_in(p, size)),
+    "the picture is in the upper left corner": lambda p, size: (p, replace(_fit_in(p, size), left=0, top=0)),
+    "the picture is in the middle, the larger half of odd padding left and above": _other_half,
+    "the picture is stretched to the square": lambda p, size: (p, Geometry(p.shape[1], p.shape[0], size, size, size, 0, 0)),
+    "the picture is cut to the square in its middle": _cut_out,
+}
+_RIGHT_PLACE = (
+    "",
+    "it lies in the middle",
+    "the smaller half is there",
+    "its shape is kept",
+    "all of it is shown, with black beside it",
+)
+
+_RIGHT_RESIZE = f"resized: {RELEASE}, borders mirrored (`epcore.pose.preprocess`)"
 CHOICES: dict[str, dict[str, str]] = {
-    "resize": {f"resized: {name}": _MEANT for name in RESIZES},
-    "place": {
-        "the picture is centred, its shape kept": "",
-        "the picture is in the upper left corner": "it lies in the middle",
-        "the picture is in the middle, the larger half of odd padding left and above": "the smaller half is left and above",
-        "the picture is stretched to the square": "its shape is kept",
-        "the picture is cut to the square in its middle": "all of it is shown, with black beside it",
-    },
+    "resize": {f"resized: {name}": _RIGHT_RESIZE for name in RESIZES},
+    "place": dict(zip(PLACES, _RIGHT_PLACE, strict=True)),
     "fractions": {
-        "fractions of levels are cut off": "",
+        CUT_OFF: "",
         "fractions of levels are cut off after rounding errors of float32": (
-            f"{SLACK:g} is added before levels are truncated: an even grey stays what it is"
+            f"{ROUNDING:g} is added before levels are truncated: an even grey stays what it is"
         ),
         ROUNDED: "levels are truncated",
         KEPT: "levels are truncated to whole numbers",
@@ -64,7 +94,7 @@ class Levels:
         self._resized: dict[tuple[str, int, int, bool], np.ndarray] = {}
 
     def of(self, way: Choices) -> tuple[np.ndarray, np.ndarray]:
-        picture, geometry = self._placed(way.chosen["place"])
+        picture, geometry = PLACES[way.chosen["place"]](self.picture, self.size)
         name = way.chosen["resize"].removeprefix("resized: ")
         key = name, geometry.resized_height, geometry.resized_width, picture is self.picture
         if key not in self._resized:
@@ -72,7 +102,7 @@ class Levels:
         resized = self._resized[key]
         fractions = way.chosen["fractions"]
         if fractions != KEPT:
-            added = {next(iter(CHOICES["fractions"])): SLACK, ROUNDED: 0.5}
+            added = {CUT_OFF: ROUNDING, ROUNDED: 0.5}
             whole = resized + added.get(fractions, -1e-4)
             resized = np.clip(np.floor(whole), 0, 255)
         levels, inside = np.zeros((self.size, self.size, 3)), np.zeros((self.size, self.size), bool)
@@ -82,31 +112,14 @@ class Levels:
         turn = SYMMETRIES[way.chosen["symmetry"].removeprefix("the picture is ")]
         return turn(levels), turn(inside)
 
-    def _placed(self, place: str) -> tuple[np.ndarray, Geometry]:
-        H, W, _ = self.picture.shape
-        right = Geometry.fit(W, H, self.size)
-        match place:
-            case "the picture is in the upper left corner":
-                return self.picture, replace(right, left=0, top=0)
-            case "the picture is in the middle, the larger half of odd padding left and above":
-                beside, above = self.size - right.resized_width, self.size - right.resized_height
-                return self.picture, replace(right, left=-(-beside // 2), top=-(-above // 2))
-            case "the picture is stretched to the square":
-                return self.picture, Geometry(W, H, self.size, self.size, self.size, 0, 0)
-            case "the picture is cut to the square in its middle":
-                side = min(H, W)
-                top, left = (H - side) // 2, (W - side) // 2
-                return self.picture[top : top + side, left : left + side], Geometry.fit(side, side, self.size)
-        return self.picture, right
-
 
 @dataclass(frozen=True)
 class Scaling:
     """x = factor * level[channel] + offset, for each channel of x. channels: which of RGB it holds."""
 
-    channels: tuple[int, int, int]
-    factor: tuple[float, float, float]
-    offset: tuple[float, float, float]
+    channels: tuple[int, ...]
+    factor: tuple[float, ...]
+    offset: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -116,7 +129,7 @@ class Found:
 
     way: Choices
     scaling: Scaling
-    padding: tuple[float, float, float] | None
+    padding: tuple[float, ...] | None
     flipped: float
 
 
@@ -164,7 +177,7 @@ def _fit(way: Choices, port: Mapping[str, np.ndarray], levels: Mapping[str, Leve
         return None
     held = beside.mean(axis=0)
     black = np.abs(held - offset).max() <= bound * np.abs(factor).max()
-    return Found(way, scaling, None if black else tuple(map(float, held)), flipped)  # type: ignore[arg-type]
+    return Found(way, scaling, None if black else tuple(map(float, held)), flipped)
 
 
 def _scaling(ours: np.ndarray, theirs: np.ndarray) -> Scaling | None:
@@ -179,7 +192,7 @@ def _scaling(ours: np.ndarray, theirs: np.ndarray) -> Scaling | None:
     if any(abs(line[0]) < 1e-12 for line in lines):
         return None
     factor, offset = (tuple(line[k] for line in lines) for k in (0, 1))
-    return Scaling(order, factor, offset)  # type: ignore[arg-type]
+    return Scaling(order, factor, offset)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
