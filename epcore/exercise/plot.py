@@ -38,6 +38,7 @@ def draw(diagnosis: Diagnosis, kind: str) -> bytes:
             axes.set_xlabel(columns, fontsize=8)
             axes.set_ylabel(rows, fontsize=8)
             axes.tick_params(labelsize=7)
+            axes.locator_params(integer=True)  # indices
             figure.colorbar(image, ax=axes).ax.tick_params(labelsize=7)
     return file_of(figure, kind)
 
