@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from epcore.base.checks import check_whole
@@ -81,6 +83,17 @@ def set_threads(count: int | None) -> None:
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(get_threads(), user_api="blas")
+
+
+@contextmanager
+def threads_within(count: int) -> Iterator[None]:
+    """`set_threads` for the block; afterwards the number is what it was, EPCORE_THREADS' if nobody had chosen one."""
+    before = _chosen
+    set_threads(count)
+    try:
+        yield
+    finally:
+        set_threads(before)
 
 
 _change = object()

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from epcore import threads
+
 # Plans are made for the machine; those of tests are everywhere for the same one, in the processes that tests start as well.
 os.environ |= {"EPCORE_CACHES": "48K,1M,16M", "EPCORE_PRICES": "default"}
+
+
+@pytest.fixture(autouse=True)
+def no_number_of_threads_stays() -> Iterator[None]:
+    """Whatever a test calls leaves no number of threads chosen behind: EPCORE_THREADS would count no more."""
+    before = threads._chosen
+    yield
+    assert threads._chosen == before
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from epcore.evaluate.dataset import evaluate_dataset, map_predictor
 from epcore.kernels.cpu import launch, swish
 from epcore.kernels.cpu.crew import Crew, Job, crew
 from epcore.network import Network
+from epcore.threads import threads_within
 
 CALLERS = 8
 Run = Callable[[np.ndarray], Any]
@@ -458,6 +459,19 @@ class TestNumberOfThreads:
         for wrong in (0, -1, True, 1.0):
             with pytest.raises(ValueError, match="whole number from 1 to"):
                 epcore.set_threads(wrong)  # type: ignore[arg-type]
+
+    def test_within_a_block(self, threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody had chosen a number: nor has anybody afterwards, and EPCORE_THREADS counts again."""
+        monkeypatch.setenv("EPCORE_THREADS", "3")
+        with pytest.raises(KeyError), threads_within(2):  # noqa: PT012
+            assert epcore.get_threads() == 2
+            raise KeyError
+        monkeypatch.setenv("EPCORE_THREADS", "4")
+        assert epcore.get_threads() == 4
+        threads(5)
+        with threads_within(2):
+            pass
+        assert epcore.get_threads() == 5
 
 
 def test_the_backend_is_a_threads_own(model: epcore.EfficientPose) -> None:

@@ -18,7 +18,7 @@ from epcore.learn.verdict import Finding, Verdict
 from epcore.ops import conv2d as conv2d_reference
 from epcore.ops import depthwise_conv2d as depthwise_reference
 from epcore.ops import swish as swish_reference
-from epcore.threads import get_threads, set_threads
+from epcore.threads import threads_within
 
 LIMITS = Limits(seconds=120, memory=4 << 30)  # compiling takes seconds, and LLVM address space
 DRIVER = "epcore.learn.drivers.kernels:run"
@@ -121,12 +121,8 @@ def _measured(task: Task, seconds: float, copying: float, multiply_add: float) -
     products = task.multiply_adds(*arguments) * multiply_add
     megabytes = f"{_moved(task, arguments) / 1e6:.1f} MB to move"
     limit, by = max((copying, megabytes), (products, "its multiply-adds"))
-    before = get_threads()
-    set_threads(1)
-    try:
+    with threads_within(1):
         ours = best(lambda: task.ours(*arguments))
-    finally:
-        set_threads(before)
     return (
         f"{label}: {_us(seconds)}, {limit / seconds:.0%} of the machine's limit, which is {_us(limit)} for {by}",
         f"epcore's kernel: {_us(ours)}, {limit / ours:.0%}; yours takes {seconds / ours:.1f} times that; one thread each",
